@@ -1,0 +1,42 @@
+# Everything a person types; each target does its own set-up on a fresh Debian 12.
+BUILD ?= build
+OPTIONS ?=
+
+.PHONY: build up down status test check fuzz bench deps clean help
+
+help:  ## what can be made
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
+
+deps:  ## install the packages that are missing (root)
+	@tools/deps run
+
+build: deps ## compile everything into build/
+	@tools/build $(BUILD) $(OPTIONS)
+
+up: build ## start everything on loopback: make up ARGS="--edge-port 8080"
+	@$(BUILD)/bin/bulkhead up $(ARGS)
+
+down:  ## stop it; the state stays
+	@$(BUILD)/bin/bulkhead down $(ARGS)
+
+status:  ## what runs, and how it is
+	@$(BUILD)/bin/bulkhead status $(ARGS)
+
+test:  ## unit, SQL and system tests
+	@tools/deps test
+	@tools/test $(ARGS)
+
+check:  ## sanitizers, static analysis, format and include rules
+	@tools/deps test
+	@tools/check
+
+fuzz:  ## every parser of outside bytes, a short while each
+	@tools/deps test
+	@tools/fuzz $(ARGS)
+
+bench:  ## measure against the baselines, writes bench/RESULTS.md
+	@tools/deps test
+	@bench/run $(ARGS)
+
+clean:  ## remove what was built (never the state)
+	@rm -rf build

@@ -1,0 +1,62 @@
+/*
+ * The counters of the edge: one 256-byte slot per tenant in a file that nginx
+ * workers and the agent map together (snapshot/counters.h maps it).
+ *
+ * Every field that two processes touch is atomic; nothing is locked.  A slot
+ * is claimed once by compare-and-swap on `no` and never reassigned within a
+ * file epoch, so a reader may take its values at any moment.  Values only
+ * grow; who reads takes differences.
+ */
+#ifndef BH_CORE_METER_H
+#define BH_CORE_METER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum bh_meter {
+#define BH_METER(name, slug, unit, description) BH_METER_##name,
+#include "core/tbl/meters.def"
+#undef BH_METER
+    BH_METER_COUNT
+};
+
+#define BH_COUNTERS_MAGIC UINT64_C(0x6268636f756e7431) /* "bhcount1" */
+#define BH_COUNTERS_VERSION 1
+
+struct bh_slot {
+    _Atomic uint32_t no; /* 0: free */
+    uint32_t reserved;
+    _Atomic uint64_t tat_ns; /* state of the rate limit, core/bucket.h */
+    _Atomic uint64_t meters[BH_METER_COUNT];
+    uint8_t room[256 - 16 - 8 * BH_METER_COUNT];
+};
+_Static_assert(sizeof(struct bh_slot) == 256, "a slot is four cache lines");
+
+struct bh_counters {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t slot_bytes;
+    uint32_t capacity;
+    uint32_t reserved;
+    uint64_t file_epoch; /* differs for each file that ever was */
+    uint8_t room[256 - 32];
+    struct bh_slot slots[];
+};
+
+/** bh_meter_slug(meter) → "requests"; bh_meter_find(slug) → the meter, or BH_METER_COUNT. */
+const char *bh_meter_slug(enum bh_meter meter);
+enum bh_meter bh_meter_find(const char *slug);
+
+/**
+ * bh_slot_claim(counters, no):
+ * Return the slot of tenant ${no} ≥ 1, claiming a free one where it has none;
+ * NULL where the file is full.  Slots start at ${no} modulo capacity, so that
+ * tenants with neighbouring numbers share pages.
+ */
+struct bh_slot *bh_slot_claim(struct bh_counters *counters, int32_t no);
+
+/** bh_slot_add(slot, meter, amount): count; relaxed order, lock-free. */
+void bh_slot_add(struct bh_slot *slot, enum bh_meter meter, uint64_t amount);
+
+#endif
