@@ -5,7 +5,7 @@
  * A reader needs no daemon: with the control plane and the agent gone it
  * serves the last committed state.  doc/contract/snapshot.md gives the layout:
  * named databases `meta`, `tenant` (id → hot record), `number` (be32 no → id)
- * and `name` (kind, be32 number → text) with `name_of` (kind, text → number).
+ * and `name` (kind, be32 number → text) with `name_of` (kind, SHA-256 of text → number).
  * Interned names are never changed or removed, so that readers may keep them.
  * Integers in records are in host order; the format number says so.
  */
@@ -67,6 +67,9 @@ enum bh_code bh_snapshot_open(const char *path, struct bh_snapshot **ret_snapsho
     struct bh_error *err) BH_MUSTCHECK;
 void bh_snapshot_close(struct bh_snapshot *snapshot);
 
+/** bh_snapshot_replaced(snapshot): was its file removed, so that it must be opened anew? */
+bool bh_snapshot_replaced(struct bh_snapshot *snapshot);
+
 /**
  * bh_snapshot_begin(snapshot, err) / bh_snapshot_end(snapshot):
  * See the newest committed state until end (9 ns).  Never keep it across a
@@ -119,12 +122,21 @@ struct bh_tenant_facts {
 /**
  * bh_writer_open(path, ret_writer, err):
  * Create or open the snapshot directory ${path} (mode 0700 if made) for
- * writing; the map grows by itself.  BH_E_CONFLICT where another process has
+ * writing; the map grows by itself.  Run by root, the files get the owner of the
+ * directory they lie in, and a directory made here that of its parent.  BH_E_CONFLICT where another process has
  * it open for writing; BH_E_CONFIG where the format is not ours.
  */
 enum bh_code bh_writer_open(const char *path, struct bh_snapshot_writer **ret_writer,
     struct bh_error *err) BH_MUSTCHECK;
 void bh_writer_close(struct bh_snapshot_writer *writer);
+
+/**
+ * bh_writer_reader(writer, ret_snapshot, err):
+ * A reader for the process that writes (LMDB must not be opened twice in one
+ * process).  Close it before the writer.  Fails as bh_snapshot_open does.
+ */
+enum bh_code bh_writer_reader(struct bh_snapshot_writer *writer,
+    struct bh_snapshot **ret_snapshot, struct bh_error *err) BH_MUSTCHECK;
 
 /**
  * bh_writer_begin / put / remove / clear / meta / commit / abort:
