@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "handlers.h"
+#include "query.h"
 
 #define BODY_MAX (64 * 1024)
 
@@ -114,7 +115,8 @@ dispatch(
         shop_problem(reply, 405, "method-not-allowed", "", "this path does not know that method");
         return;
     }
-    handler(request, reply);
+    if (shop_has_tenant(request, reply))
+        handler(request, reply);
 }
 
 /* Everything that each answer carries. */
@@ -172,7 +174,6 @@ answer(struct shop_server *server, struct MHD_Connection *connection, const char
         .pool = server->pool,
         .token = header(connection, "X-Bulkhead-Token"),
         .alias = header(connection, "X-Bulkhead-Database"),
-        .tenant = header(connection, "X-Tenant-ID"),
         .by = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "by"),
         .body = upload->data != NULL ? upload->data : "",
         .body_len = upload->len,

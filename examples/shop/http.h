@@ -17,7 +17,6 @@ struct shop_request {
     struct shop_pool *pool;
     const char *token;  /* X-Bulkhead-Token: whose rows; NULL where absent */
     const char *alias;  /* X-Bulkhead-Database: where they live; NULL where absent */
-    const char *tenant; /* X-Tenant-ID: for people's eyes only, never to choose data by */
     const char *by;     /* ?by= */
     int64_t id;         /* of /orders/{id} */
     const char *body;

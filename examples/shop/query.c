@@ -231,9 +231,8 @@ run_for(const struct shop_request *request, struct run *run, struct shop_reply *
     return NULL;
 }
 
-/* What the edge always sends; without it, there is nobody to work for. */
-static bool
-has_tenant(const struct shop_request *request, struct shop_reply *reply)
+bool
+shop_has_tenant(const struct shop_request *request, struct shop_reply *reply)
 {
     const char *token = request->token != NULL ? request->token : "";
     size_t len = strlen(token);
@@ -252,8 +251,6 @@ PGresult *
 shop_read(const struct shop_request *request, const struct shop_statement *statement,
     struct shop_reply *reply)
 {
-    if (!has_tenant(request, reply))
-        return NULL;
     struct run run = {.statements = {{"SELECT bulkhead.enter($1)", 1, &request->token}, *statement},
         .count = 2,
         .keep = 1};
@@ -264,8 +261,6 @@ PGresult *
 shop_write(const struct shop_request *request, const struct shop_statement *statements,
     size_t count, struct shop_reply *reply)
 {
-    if (!has_tenant(request, reply))
-        return NULL;
     struct run run = {
         .statements = {{"BEGIN", 0, NULL}, {"SELECT bulkhead.enter($1)", 1, &request->token}},
         .count = count + 3,

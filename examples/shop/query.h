@@ -23,6 +23,14 @@ struct shop_statement {
 };
 
 /**
+ * shop_has_tenant(request, reply):
+ * Does the request say, in the right form, for whom to work and where?  The
+ * edge always does.  Else 401 or 400 in ${reply}; whether the token is true is
+ * for the database to say.  Must hold before the two below.
+ */
+bool shop_has_tenant(const struct shop_request *request, struct shop_reply *reply);
+
+/**
  * shop_read(request, statement, reply):
  * Run one query as the request's tenant.  The caller PQclears the result; NULL
  * with the problem in ${reply}.  Repeated once on a fresh connection when the
