@@ -24,7 +24,9 @@ struct bh_bucket_answer {
  * May one more request pass at ${now_ns}, when the state is ${tat_ns} (0: never
  * used), ${rate} requests a second are allowed and ${burst} at once (both
  * 1 to 1 000 000)?  A state that lies further in the future than the
- * full burst allows (a reboot, a lowered burst) counts as an empty bucket.
+ * full burst allows (a reboot, a lowered burst) counts as a bucket with one
+ * request left: it passes and leaves a state that is true again.  A rate or
+ * burst of 0 lets nothing pass.
  */
 struct bh_bucket_answer bh_bucket_take(
     uint64_t tat_ns, uint32_t rate, uint32_t burst, uint64_t now_ns);

@@ -8,6 +8,7 @@
 #ifndef BH_CORE_KEY_H
 #define BH_CORE_KEY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,6 +68,14 @@ enum bh_code bh_mac_run(struct bh_mac *mac, struct bh_str data, uint8_t ret_mac[
  * A row of a key file: `<kid> <64 hex digits> <not_before> <not_after>`.
  */
 #define BH_KID_MAX 64
+
+/**
+ * bh_kid_valid(kid):
+ * Is ${kid} `<server>.<key epoch>`: a word of the token's alphabet without a slash, a dot, and
+ * an unsigned 32-bit number; at most 63 bytes?
+ */
+bool bh_kid_valid(struct bh_str kid);
+
 struct bh_key_row {
     char kid[BH_KID_MAX]; /* "<server>.<key epoch>" */
     struct bh_key key;

@@ -47,6 +47,9 @@ bool bh_str_uint(struct bh_str s, uint64_t max, uint64_t *ret_value);
  */
 bool bh_utf8_valid(struct bh_str s);
 
+/** bh_utf8_prefix(s): how many bytes at the start of ${s} are well-formed UTF-8. */
+size_t bh_utf8_prefix(struct bh_str s);
+
 /**
  * bh_distance(a, b):
  * Damerau-Levenshtein distance of two short words (at most 63 bytes each;

@@ -1,0 +1,135 @@
+#include "core/codec.h"
+
+#include <openssl/crypto.h>
+
+/* Value of a base64url digit plus one; 0 where it is none. */
+static const uint8_t digits[256] = {
+    ['A'] = 1,
+    ['B'] = 2,
+    ['C'] = 3,
+    ['D'] = 4,
+    ['E'] = 5,
+    ['F'] = 6,
+    ['G'] = 7,
+    ['H'] = 8,
+    ['I'] = 9,
+    ['J'] = 10,
+    ['K'] = 11,
+    ['L'] = 12,
+    ['M'] = 13,
+    ['N'] = 14,
+    ['O'] = 15,
+    ['P'] = 16,
+    ['Q'] = 17,
+    ['R'] = 18,
+    ['S'] = 19,
+    ['T'] = 20,
+    ['U'] = 21,
+    ['V'] = 22,
+    ['W'] = 23,
+    ['X'] = 24,
+    ['Y'] = 25,
+    ['Z'] = 26,
+    ['a'] = 27,
+    ['b'] = 28,
+    ['c'] = 29,
+    ['d'] = 30,
+    ['e'] = 31,
+    ['f'] = 32,
+    ['g'] = 33,
+    ['h'] = 34,
+    ['i'] = 35,
+    ['j'] = 36,
+    ['k'] = 37,
+    ['l'] = 38,
+    ['m'] = 39,
+    ['n'] = 40,
+    ['o'] = 41,
+    ['p'] = 42,
+    ['q'] = 43,
+    ['r'] = 44,
+    ['s'] = 45,
+    ['t'] = 46,
+    ['u'] = 47,
+    ['v'] = 48,
+    ['w'] = 49,
+    ['x'] = 50,
+    ['y'] = 51,
+    ['z'] = 52,
+    ['0'] = 53,
+    ['1'] = 54,
+    ['2'] = 55,
+    ['3'] = 56,
+    ['4'] = 57,
+    ['5'] = 58,
+    ['6'] = 59,
+    ['7'] = 60,
+    ['8'] = 61,
+    ['9'] = 62,
+    ['-'] = 63,
+    ['_'] = 64,
+};
+
+bool
+bh_base64url_decode(struct bh_str text, uint8_t *ret_data, size_t size, size_t *ret_len)
+{
+    size_t len = text.len / 4 * 3 + (text.len % 4 == 0 ? 0 : text.len % 4 - 1);
+    if (text.len % 4 == 1 || len > size)
+        return false;
+    uint32_t bits = 0;
+    unsigned held = 0;
+    size_t out = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        uint32_t digit = digits[(unsigned char)text.data[i]];
+        if (digit == 0)
+            return false;
+        bits = bits << 6 | (digit - 1);
+        held += 6;
+        if (held >= 8) {
+            held -= 8;
+            ret_data[out++] = (uint8_t)(bits >> held);
+        }
+    }
+    if ((bits & ((UINT32_C(1) << held) - 1)) != 0)
+        return false;
+    *ret_len = out;
+    return true;
+}
+
+static int
+hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+bool
+bh_hex_decode(struct bh_str text, uint8_t *ret_data, size_t size)
+{
+    if (text.len % 2 != 0 || text.len / 2 != size)
+        return false;
+    for (size_t i = 0; i < size; i++) {
+        int high = hex_value(text.data[2 * i]), low = hex_value(text.data[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        ret_data[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+bool
+bh_equal_ct(const void *a, const void *b, size_t len)
+{
+    return CRYPTO_memcmp(a, b, len) == 0;
+}
+
+void
+bh_wipe(void *data, size_t len)
+{
+    OPENSSL_cleanse(data, len);
+}

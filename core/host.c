@@ -1,0 +1,89 @@
+#include "core/host.h"
+
+#include <arpa/inet.h>
+
+static char
+lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+/* Does ${host} end in ${domain}, which is lower case? */
+static bool
+ends_in(struct bh_str host, struct bh_str domain)
+{
+    if (host.len < domain.len)
+        return false;
+    const char *tail = host.data + (host.len - domain.len);
+    for (size_t i = 0; i < domain.len; i++) {
+        if (lower(tail[i]) != domain.data[i])
+            return false;
+    }
+    return true;
+}
+
+static bool
+is_address(int family, struct bh_str text)
+{
+    char copy[INET6_ADDRSTRLEN];
+    unsigned char address[16];
+    if (text.len == 0 || text.len >= sizeof(copy) || memchr(text.data, '\0', text.len) != NULL)
+        return false;
+    memcpy(copy, text.data, text.len);
+    copy[text.len] = '\0';
+    return inet_pton(family, copy, address) == 1;
+}
+
+/* A bracketed IPv6 address, alone or before a colon and whatever follows the last one. */
+static bool
+is_bracketed(struct bh_str host)
+{
+    struct bh_str address, rest;
+    if (!bh_str_starts(host, "[") || !bh_str_cut(host, ']', &address, &rest))
+        return false;
+    address.data++;
+    address.len--;
+    bool port =
+        rest.len == 0 || (rest.data[0] == ':' && memchr(rest.data + 1, ':', rest.len - 1) == NULL);
+    return port && is_address(AF_INET6, address);
+}
+
+static struct bh_str
+strip_port_and_dot(struct bh_str host)
+{
+    const char *colon = host.len == 0 ? NULL : memrchr(host.data, ':', host.len);
+    if (colon != NULL)
+        host.len = (size_t)(colon - host.data);
+    if (host.len > 0 && host.data[host.len - 1] == '.')
+        host.len--;
+    return host;
+}
+
+enum bh_code
+bh_host_tenant(struct bh_str host, struct bh_str base_domain, char ret_id[BH_TENANT_ID_MAX + 1],
+    size_t *ret_len, struct bh_error *err)
+{
+    if (is_bracketed(host))
+        return bh_fail(err, BH_E_TENANT_MISSING, "the host is an IP address");
+    host = strip_port_and_dot(host);
+    if (host.len == 0)
+        return bh_fail(err, BH_E_TENANT_MISSING, "the request names no host");
+    if (is_address(AF_INET, host))
+        return bh_fail(err, BH_E_TENANT_MISSING, "the host is an IP address");
+    if (!ends_in(host, base_domain))
+        return bh_fail(err, BH_E_TENANT_UNKNOWN, "the host is not under the base domain");
+    if (host.len == base_domain.len)
+        return bh_fail(err, BH_E_TENANT_MISSING, "the host is the base domain and names no tenant");
+    size_t len = host.len - base_domain.len - 1;
+    if (host.data[len] != '.' || len == 0 || len > BH_TENANT_ID_MAX)
+        return bh_fail(err, BH_E_TENANT_UNKNOWN, "the host names no tenant");
+    char id[BH_TENANT_ID_MAX + 1];
+    for (size_t i = 0; i < len; i++)
+        id[i] = lower(host.data[i]);
+    id[len] = '\0';
+    if (bh_tenant_id_check((struct bh_str){id, len}, NULL) != BH_OK)
+        return bh_fail(err, BH_E_TENANT_UNKNOWN, "the host names no tenant");
+    memcpy(ret_id, id, len + 1);
+    *ret_len = len;
+    return BH_OK;
+}

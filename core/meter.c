@@ -1,0 +1,58 @@
+#include "core/meter.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static const char *const slugs[BH_METER_COUNT] = {
+#define BH_METER(name, slug, unit, description) [BH_METER_##name] = slug,
+#include "core/tbl/meters.def"
+#undef BH_METER
+};
+
+const char *
+bh_meter_slug(enum bh_meter meter)
+{
+    return (unsigned)meter < BH_METER_COUNT ? slugs[meter] : "";
+}
+
+enum bh_meter
+bh_meter_find(const char *slug)
+{
+    unsigned meter = 0;
+    while (meter < BH_METER_COUNT && strcmp(slugs[meter], slug) != 0)
+        meter++;
+    return (enum bh_meter)meter;
+}
+
+/* Is the slot ours, or free and now ours? */
+static bool
+take_slot(struct bh_slot *slot, uint32_t no)
+{
+    uint32_t owner = atomic_load_explicit(&slot->no, memory_order_relaxed);
+    if (owner == 0 && atomic_compare_exchange_strong_explicit(
+                          &slot->no, &owner, no, memory_order_relaxed, memory_order_relaxed))
+        return true;
+    return owner == no;
+}
+
+struct bh_slot *
+bh_slot_claim(struct bh_counters *counters, int32_t no)
+{
+    uint32_t capacity = counters->capacity;
+    if (no < 1 || capacity == 0)
+        return NULL;
+    uint32_t at = (uint32_t)no % capacity;
+    for (uint32_t tries = 0; tries < capacity; tries++) {
+        if (take_slot(&counters->slots[at], (uint32_t)no))
+            return &counters->slots[at];
+        at = at + 1 == capacity ? 0 : at + 1;
+    }
+    return NULL;
+}
+
+void
+bh_slot_add(struct bh_slot *slot, enum bh_meter meter, uint64_t amount)
+{
+    if ((unsigned)meter < BH_METER_COUNT)
+        atomic_fetch_add_explicit(&slot->meters[meter], amount, memory_order_relaxed);
+}
