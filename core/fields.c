@@ -178,6 +178,17 @@ read_int(const struct walk *walk, const struct bh_field *field, const struct bh_
 }
 
 static void
+read_uint(const struct walk *walk, const struct bh_field *field, const struct bh_json *value)
+{
+    uint64_t number;
+
+    if (value->kind != BH_JSON_NUMBER || !bh_str_uint(value->text, UINT64_MAX, &number))
+        report(walk, value, value->name, "must be a whole number below 2^64");
+    else
+        put(walk, field, &number, sizeof(number));
+}
+
+static void
 read_list(const struct walk *walk, const struct bh_field *field, const struct bh_json *value)
 {
     struct walk inner = {.issues = walk->issues};
@@ -218,6 +229,9 @@ read_value(const struct walk *walk, const struct bh_field *field, const struct b
         break;
     case BH_FIELD_INT:
         read_int(walk, field, value);
+        break;
+    case BH_FIELD_UINT:
+        read_uint(walk, field, value);
         break;
     case BH_FIELD_OBJECT:
         if (walk->issues != NULL)

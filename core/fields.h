@@ -20,6 +20,7 @@
 enum bh_field_kind {
     BH_FIELD_STRING, /* a struct bh_str at offset; min and max count characters */
     BH_FIELD_INT,    /* an int64_t at offset; digits only, min to max */
+    BH_FIELD_UINT,   /* a uint64_t at offset; digits only, the whole range */
     BH_FIELD_OBJECT, /* fields of its own, read into the same struct */
     BH_FIELD_LIST,   /* a const struct bh_json * at offset: an array of at most max objects of fields */
     BH_FIELD_TREE,   /* a const struct bh_json * at offset: any object */
