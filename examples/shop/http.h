@@ -15,10 +15,10 @@ struct shop_pool;
 /* What a handler may know of a request; all strings are borrowed for the call. */
 struct shop_request {
     struct shop_pool *pool;
-    const char *token;  /* X-Bulkhead-Token: whose rows; NULL where absent */
-    const char *alias;  /* X-Bulkhead-Database: where they live; NULL where absent */
-    const char *by;     /* ?by= */
-    int64_t id;         /* of /orders/{id} */
+    const char *token; /* X-Bulkhead-Token: whose rows; NULL where absent */
+    const char *alias; /* X-Bulkhead-Database: where they live; NULL where absent */
+    const char *by;    /* ?by= */
+    int64_t id;        /* of /orders/{id} */
     const char *body;
     size_t body_len;
 };

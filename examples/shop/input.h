@@ -9,7 +9,8 @@
 
 #define SHOP_NAME_MAX 200
 
-/* One member that a body must have: a whole number of min..max, or a text of min..max characters. */
+/* One member that a body must have: a whole number of min..max, or a text of min..max characters.
+ */
 struct shop_member {
     const char *name;
     bool is_text;

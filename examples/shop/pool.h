@@ -18,14 +18,15 @@ struct shop_pool;
 
 enum shop_taken {
     SHOP_TAKEN,
-    SHOP_POOL_FULL,    /* nothing came free in time */
+    SHOP_POOL_FULL, /* nothing came free in time */
     SHOP_CONNECT_FAILED,
 };
 
 /** shop_alias_ok(alias): `^[a-z][a-z0-9_]{0,62}$`? */
 bool shop_alias_ok(const char *alias);
 
-/** shop_pool_new(conninfo): ${conninfo} is a libpq string without dbname; NULL where memory is short. */
+/** shop_pool_new(conninfo): ${conninfo} is a libpq string without dbname; NULL where memory is
+ * short. */
 struct shop_pool *shop_pool_new(const char *conninfo);
 void shop_pool_free(struct shop_pool *pool);
 
