@@ -1,0 +1,470 @@
+#include "postgres.h"
+
+#include <time.h>
+
+#include "access/detoast.h"
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "commands/sequence.h"
+#include "common/pg_prng.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/backendid.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "core/token.h"
+#include "data/context.h"
+#include "data/keys.h"
+#include "data/raise.h"
+#include "data/settings.h"
+#include "data/tenant_table.h"
+
+/*
+ * What others may see of this backend: workers look up their leader's tenant,
+ * and a fence will wait for slots of older epochs.
+ */
+struct slot {
+    pg_atomic_uint32 no; /* 0: not bound */
+    uint32 epoch;        /* written before no */
+    char id[BH_TENANT_ID_MAX + 1];
+};
+
+struct bound {
+    bool active;
+    bool anonymous;
+    bool reseed; /* setseed() was called: the next tenant shall not inherit the sequence */
+    int32 no;
+    uint32 epoch;
+    int guc_nest; /* 0: settings are as before enter() again */
+    Oid outer_user;
+    uint64 generation; /* of the tenant table when it was last looked at */
+};
+
+static struct slot *slots; /* by backend id, 1 to MaxBackends */
+static struct bound bound;
+static const FuncExpr *expected_call;
+
+void
+bh_context_request(void)
+{
+    RequestAddinShmemSpace(mul_size((Size)MaxBackends + 1, sizeof(struct slot)));
+}
+
+void
+bh_context_startup(void)
+{
+    bool found;
+
+    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+    slots = ShmemInitStruct(
+        "bulkhead slots", mul_size((Size)MaxBackends + 1, sizeof(struct slot)), &found);
+    for (int i = 0; !found && i <= MaxBackends; i++) {
+        memset(&slots[i], 0, sizeof(slots[i]));
+        pg_atomic_init_u32(&slots[i].no, 0);
+    }
+    LWLockRelease(AddinShmemInitLock);
+}
+
+bool
+bh_context_bound(void)
+{
+    return bound.active;
+}
+
+void
+bh_context_expect(const FuncExpr *call)
+{
+    expected_call = call;
+}
+
+/* ---- the slot ---- */
+
+static void
+publish(const struct bh_token *claims)
+{
+    struct slot *slot = &slots[MyBackendId];
+
+    slot->epoch = claims->epoch;
+    memcpy(slot->id, claims->tenant.data, claims->tenant.len);
+    slot->id[claims->tenant.len] = '\0';
+    pg_write_barrier();
+    pg_atomic_write_u32(&slot->no, (uint32)claims->no);
+    /* Whoever changes the epoch after this line sees the slot; whoever changed it before is seen by
+     * us. */
+    pg_memory_barrier();
+}
+
+static void
+unpublish(void)
+{
+    if (slots != NULL && MyBackendId >= 1)
+        pg_atomic_write_u32(&slots[MyBackendId].no, 0);
+}
+
+/* ---- PgBouncer's five settings ---- */
+
+static struct config_generic *five[5];
+
+static void
+find_five(void)
+{
+    static const char *const names[] = {"client_encoding", "DateStyle", "TimeZone",
+        "standard_conforming_strings", "application_name"};
+    struct config_generic **all = get_guc_variables();
+    int count = GetNumConfigOptions();
+
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < 5; j++)
+            if (strcmp(all[i]->name, names[j]) == 0)
+                five[j] = all[i];
+}
+
+static bool
+as_connected(const struct config_generic *setting)
+{
+    const struct config_string *text = (const struct config_string *)setting;
+    const struct config_bool *flag = (const struct config_bool *)setting;
+
+    if (setting->vartype == PGC_BOOL)
+        return *flag->variable == flag->reset_val;
+    if (*text->variable == NULL || text->reset_val == NULL)
+        return *text->variable == text->reset_val;
+    return strcmp(*text->variable, text->reset_val) == 0;
+}
+
+static void
+set(const char *name, const char *value)
+{
+    set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+static void
+restore_five(void)
+{
+    if (five[0] == NULL)
+        find_five();
+    for (int i = 0; i < 5; i++)
+        if (five[i] != NULL && !as_connected(five[i]))
+            set(five[i]->name, NULL);
+}
+
+/* ---- enter() ---- */
+
+/* Is this the one call that may bind?  TN006 otherwise. */
+static void
+check_place(const FunctionCallInfo fcinfo)
+{
+    Oid user;
+    int context;
+    Oid temp_schema;
+    Oid temp_toast_schema;
+
+    if (bound.active)
+        bh_raise_enter("a tenant is bound already");
+    if (IsParallelWorker() || IsInParallelMode())
+        bh_raise_enter("this is a parallel query");
+    if (GetCurrentTransactionNestLevel() != 1)
+        bh_raise_enter("this is a subtransaction");
+    GetUserIdAndSecContext(&user, &context);
+    if (user != GetSessionUserId() || context != 0)
+        bh_raise_enter("the current user is not the login");
+    if (expected_call == NULL || fcinfo->flinfo->fn_expr != (const Node *)expected_call)
+        bh_raise_enter("it must be a statement of its own, sent by the client");
+    GetTempNamespaceState(&temp_schema, &temp_toast_schema);
+    if (OidIsValid(temp_schema))
+        bh_raise_enter("the session has temporary objects");
+}
+
+/* Details of the core hold fixed texts only, nothing of the token. */
+static void
+parse(const text *token, struct bh_token_parts *ret_parts)
+{
+    struct bh_str text = {VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token)};
+    struct bh_error err = {0};
+
+    if (bh_token_parse(text, ret_parts, &err) != BH_OK)
+        bh_raise_refused(
+            err.detail, "Bind the value of the request's X-Bulkhead-Token header unchanged.");
+}
+
+/* MAC, audience and times. */
+static void
+believe(const struct bh_token_parts *parts)
+{
+    struct bh_error err = {0};
+    int64_t now_s = (int64_t)time(NULL);
+    struct bh_mac *mac = bh_keys_find(parts->kid, now_s);
+
+    if (bh_token_check(
+            parts, mac, bh_str_of(bh_server), bh_str_of(bh_keys_database()), now_s, &err) != BH_OK)
+        bh_raise_refused(err.detail, "Use the token of the current request, for this database.");
+}
+
+/* State before epoch: who asks late shall hear that the tenant has moved. */
+static void
+check_tenant(const struct bh_tenant_row *row, uint32 epoch)
+{
+    if (row->state == BH_TENANT_MOVING)
+        ereport(ERROR, (errcode(BH_TN_MOVED), errmsg("tenant has moved"),
+                           errhint("Retry once through the edge.")));
+    if (row->state != BH_TENANT_ACTIVE)
+        ereport(ERROR, (errcode(BH_TN_NOT_ACTIVE),
+                           errmsg("tenant is not active: %s", bh_tenant_state_name(row->state))));
+    if (row->epoch != epoch)
+        bh_raise_refused("it was revoked", "Use the token of the current request.");
+}
+
+/* The tenant's role by name, as it is now: a role that can do more than one tenant may is refused.
+ */
+static Oid
+tenant_role(const struct bh_tenant_row *row)
+{
+    HeapTuple tuple = SearchSysCache1(AUTHNAME, NameGetDatum(&row->role));
+    Form_pg_authid role;
+    Oid oid;
+    bool mighty;
+
+    if (!HeapTupleIsValid(tuple))
+        ereport(ERROR, (errcode(BH_TN_NOT_ACTIVE), errmsg("tenant is not active: it has no role"),
+                           errhint("Its onboarding has not finished.")));
+    role = (Form_pg_authid)GETSTRUCT(tuple);
+    oid = role->oid;
+    mighty = role->rolsuper || role->rolbypassrls || role->rolreplication || role->rolcreaterole ||
+             role->rolcreatedb;
+    ReleaseSysCache(tuple);
+    if (mighty || oid == GetSessionUserId())
+        bh_raise_enter("its role has rights beyond one tenant");
+    return oid;
+}
+
+static void
+bind(const struct bh_token *claims, const struct bh_tenant_row *row, Oid role, uint64 generation)
+{
+    Oid user = GetUserId();
+    int nest = NewGUCNestLevel();
+
+    if (bh_pooler == BH_POOLER_NONE)
+        restore_five();
+    set("search_path", row->search_path);
+    set("application_name", row->id);
+    bound = (struct bound){.active = true,
+        .no = row->no,
+        .epoch = row->epoch,
+        .guc_nest = nest,
+        .outer_user = user,
+        .generation = generation,
+        .anonymous = bh_token_has_scope(claims, "anonymous")};
+    if (bound.anonymous)
+        set("transaction_read_only", "on");
+    SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE);
+}
+
+#pragma GCC visibility push(default)
+PG_FUNCTION_INFO_V1(bh_enter);
+PG_FUNCTION_INFO_V1(bh_tenant_no);
+PG_FUNCTION_INFO_V1(bh_tenant_id);
+#pragma GCC visibility pop
+
+Datum
+bh_enter(PG_FUNCTION_ARGS)
+{
+    struct bh_token_parts parts;
+    struct bh_tenant_row row;
+    const struct bh_token *claims = &parts.claims;
+    uint64 generation;
+    Oid role;
+
+    check_place(fcinfo);
+    if (PG_ARGISNULL(0))
+        bh_raise_refused("it is NULL", NULL);
+    if (toast_raw_datum_size(PG_GETARG_DATUM(0)) > BH_TOKEN_MAX + VARHDRSZ)
+        bh_raise_refused("it is too long", NULL);
+    parse(PG_GETARG_TEXT_PP(0), &parts);
+    believe(&parts);
+    publish(claims);
+    if (!bh_tenant_table_get(claims->no, &row, &generation))
+        bh_raise_refused("its tenant is not in this database", NULL);
+    if (!bh_str_is(claims->tenant, row.id))
+        bh_raise_refused("its tenant's number and id do not belong together", NULL);
+    check_tenant(&row, claims->epoch);
+    role = tenant_role(&row);
+    bind(claims, &row, role, generation);
+    PG_RETURN_VOID();
+}
+
+/* ---- tenant_no(), tenant_id() ---- */
+
+/* The slot of the bound tenant, or NULL; TN001 for an unbound pool role. */
+static const struct slot *
+bound_slot(void)
+{
+    const struct slot *slot;
+
+    if (IsParallelWorker())
+        slot = &slots[ParallelLeaderBackendId];
+    else
+        slot = bound.active ? &slots[MyBackendId] : NULL;
+    if (slot != NULL && pg_atomic_read_u32((volatile pg_atomic_uint32 *)&slot->no) != 0)
+        return slot;
+    if (bh_settings_pool_session())
+        bh_raise_unbound();
+    return NULL;
+}
+
+Datum
+bh_tenant_no(PG_FUNCTION_ARGS)
+{
+    const struct slot *slot = bound_slot();
+
+    if (slot == NULL)
+        PG_RETURN_NULL();
+    PG_RETURN_INT32((int32)pg_atomic_read_u32((volatile pg_atomic_uint32 *)&slot->no));
+}
+
+Datum
+bh_tenant_id(PG_FUNCTION_ARGS)
+{
+    const struct slot *slot = bound_slot();
+
+    if (slot == NULL)
+        PG_RETURN_NULL();
+    PG_RETURN_TEXT_P(cstring_to_text(slot->id));
+}
+
+/* ---- each statement ---- */
+
+static void
+check_age(void)
+{
+    TimestampTz limit = TimestampTzPlusMilliseconds(
+        GetCurrentTransactionStartTimestamp(), (int64)bh_max_transaction_age * 1000);
+
+    if (GetCurrentTimestamp() > limit)
+        bh_raise_refused("its transaction is older than bulkhead.max_transaction_age",
+            "Begin a new transaction; commit in smaller steps.");
+}
+
+/* Somebody changed tenants since we looked: was it ours? */
+static void
+check_epoch(void)
+{
+    struct bh_tenant_row row;
+    uint64 generation;
+
+    if (!bh_tenant_table_get(bound.no, &row, &generation))
+        bh_raise_refused("its tenant is not in this database", NULL);
+    if (row.epoch != bound.epoch)
+        check_tenant(&row, bound.epoch);
+    bound.generation = generation;
+}
+
+void
+bh_context_statement(void)
+{
+    check_age();
+    /* Inside a parallel query no snapshot can be taken; its statement was checked when it began. */
+    if (!IsInParallelMode() &&
+        (bound.generation != bh_tenant_table_generation() || RecoveryInProgress()))
+        check_epoch();
+    /* RESET and set_config(NULL) get past the setting's own check in PostgreSQL 15. */
+    if (bound.anonymous)
+        XactReadOnly = true;
+}
+
+void
+bh_context_function(Oid funcid)
+{
+    switch (funcid) {
+    case F_SETSEED:
+        bound.reseed = true;
+        break;
+    case F_NEXTVAL:
+    case F_SETVAL_REGCLASS_INT8:
+    case F_SETVAL_REGCLASS_INT8_BOOL:
+        if (bound.anonymous)
+            bh_raise_statement("changing a sequence in the scope \"anonymous\"");
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- the end ---- */
+
+/* What a tenant leaves in backend memory that no transaction undoes. */
+static void
+forget_session_state(void)
+{
+    ResetSequenceCaches(); /* lastval() and currval() */
+    if (bound.reseed)
+        DirectFunctionCall1(setseed, Float8GetDatum(pg_prng_double(&pg_global_prng_state)));
+}
+
+static void
+undo_settings(void)
+{
+    int nest = bound.guc_nest;
+
+    bound.guc_nest = 0;
+    if (nest != 0)
+        AtEOXact_GUC(false, nest);
+}
+
+static void
+unbind(void)
+{
+    unpublish();
+    if (bound.active)
+        forget_session_state();
+    memset(&bound, 0, sizeof(bound));
+    expected_call = NULL;
+}
+
+static void
+xact_ends(XactEvent event, void *arg pg_attribute_unused())
+{
+    switch (event) {
+    case XACT_EVENT_PRE_COMMIT:
+        /* Deferred triggers have run, as the tenant. Every SET since enter() is undone, not only
+         * LOCAL ones. */
+        if (bound.active)
+            undo_settings();
+        break;
+    case XACT_EVENT_PRE_PREPARE:
+        if (bound.active)
+            bh_raise_statement("PREPARE TRANSACTION");
+        break;
+    case XACT_EVENT_COMMIT:
+        /* A commit does not restore the user by itself. */
+        if (bound.active)
+            SetUserIdAndSecContext(bound.outer_user, 0);
+        unbind();
+        break;
+    case XACT_EVENT_ABORT:
+        /* An abort has restored user and settings. */
+        unbind();
+        break;
+    case XACT_EVENT_PREPARE:
+    case XACT_EVENT_PARALLEL_PRE_COMMIT:
+    case XACT_EVENT_PARALLEL_COMMIT:
+    case XACT_EVENT_PARALLEL_ABORT:
+        break;
+    }
+}
+
+void
+bh_context_register(void)
+{
+    RegisterXactCallback(xact_ends, NULL);
+}

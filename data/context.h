@@ -1,0 +1,45 @@
+/*
+ * The tenant that a transaction is bound to: enter() binds, the end of the
+ * transaction unbinds, nothing in between can.
+ */
+#ifndef BH_DATA_CONTEXT_H
+#define BH_DATA_CONTEXT_H
+
+#include "postgres.h"
+
+#include "nodes/primnodes.h"
+
+/** bh_context_request() / bh_context_startup(): shared memory, from the hooks of these names. */
+void bh_context_request(void);
+void bh_context_startup(void);
+
+/** bh_context_register(): watch the ends of transactions; once, at load. */
+void bh_context_register(void);
+
+/** bh_context_bound(): is this transaction bound?  False in parallel workers: their leader has checked. */
+bool bh_context_bound(void);
+
+/**
+ * bh_context_statement():
+ * Called before each statement of a bound transaction.  Raises where the
+ * transaction is too old, or the tenant's epoch is not that of the token any
+ * more; makes the transaction read only again where its scope is `anonymous`.
+ */
+void bh_context_statement(void);
+
+/**
+ * bh_context_function(funcid):
+ * Called before a function is first called in a statement of a bound
+ * transaction.  Raises TN005 where an `anonymous` scope may not call it.
+ */
+void bh_context_function(Oid funcid);
+
+/**
+ * bh_context_expect(call):
+ * ${call} is the call of enter() that a client's own statement consists of (NULL:
+ * it has none).  enter() refuses every other call, so no function, cursor or
+ * expression of somebody else can bind.
+ */
+void bh_context_expect(const FuncExpr *call);
+
+#endif

@@ -1,0 +1,355 @@
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_proc.h"
+#include "executor/executor.h"
+#include "nodes/parsenodes.h"
+#include "optimizer/planner.h"
+#include "tcop/pquery.h"
+#include "tcop/utility.h"
+#include "utils/portal.h"
+
+#include "data/constant.h"
+#include "data/context.h"
+#include "data/guard.h"
+#include "data/raise.h"
+#include "data/settings.h"
+#include "data/tenant_table.h"
+
+static planner_hook_type next_planner;
+static ExecutorStart_hook_type next_executor_start;
+static ProcessUtility_hook_type next_utility;
+static object_access_hook_type next_object_access;
+
+/* Depth of planning and starting that was found constant: only there may functions be called. */
+static int constant_depth;
+
+/* A pool role in a transaction without tenant. Workers do what their leader was allowed to. */
+static bool
+denied_by_default(void)
+{
+    return !bh_context_bound() && !IsParallelWorker() && bh_settings_pool_session();
+}
+
+/* ---- utility statements outside a bound transaction ---- */
+
+static bool
+pgbouncer_setting(const char *name)
+{
+    static const char *const names[] = {"client_encoding", "datestyle", "timezone",
+        "standard_conforming_strings", "application_name"};
+
+    for (size_t i = 0; name != NULL && i < lengthof(names); i++)
+        if (pg_strcasecmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool
+set_allowed(const VariableSetStmt *stmt)
+{
+    switch (stmt->kind) {
+    case VAR_RESET_ALL:
+        return true;
+    case VAR_SET_MULTI:
+        return stmt->name != NULL && strcmp(stmt->name, "TRANSACTION") == 0;
+    case VAR_SET_VALUE:
+    case VAR_SET_DEFAULT:
+        return pgbouncer_setting(stmt->name);
+    case VAR_SET_CURRENT:
+    case VAR_RESET:
+        return false;
+    }
+    return false;
+}
+
+static bool
+transaction_allowed(const TransactionStmt *stmt)
+{
+    return stmt->kind != TRANS_STMT_PREPARE && stmt->kind != TRANS_STMT_COMMIT_PREPARED &&
+           stmt->kind != TRANS_STMT_ROLLBACK_PREPARED;
+}
+
+static bool
+utility_allowed_unbound(const Node *stmt)
+{
+    switch ((int)nodeTag(stmt)) {
+    case T_TransactionStmt:
+        return transaction_allowed((const TransactionStmt *)stmt);
+    case T_VariableSetStmt:
+        return set_allowed((const VariableSetStmt *)stmt);
+    case T_VariableShowStmt:
+        return true;
+    case T_ClosePortalStmt:
+        return ((const ClosePortalStmt *)stmt)->portalname == NULL;
+    case T_UnlistenStmt:
+        return ((const UnlistenStmt *)stmt)->conditionname == NULL;
+    case T_DiscardStmt:
+        return bh_discard_all && ((const DiscardStmt *)stmt)->target == DISCARD_ALL;
+    default:
+        return false;
+    }
+}
+
+/* ---- utility statements inside one ---- */
+
+/* They outlive the transaction, reach other sessions, or change who one is. */
+static const char *
+always_denied(const Node *stmt)
+{
+    switch ((int)nodeTag(stmt)) {
+    case T_DiscardStmt:
+        return "DISCARD";
+    case T_PrepareStmt:
+        return "PREPARE";
+    case T_ExecuteStmt:
+        return "EXECUTE";
+    case T_DeallocateStmt:
+        return "DEALLOCATE";
+    case T_ListenStmt:
+        return "LISTEN";
+    case T_UnlistenStmt:
+        return "UNLISTEN";
+    case T_NotifyStmt:
+        return "NOTIFY";
+    case T_LoadStmt:
+        return "LOAD";
+    case T_CreateRoleStmt:
+        return "CREATE ROLE";
+    case T_AlterRoleStmt:
+    case T_AlterRoleSetStmt:
+        return "ALTER ROLE";
+    case T_DropRoleStmt:
+        return "DROP ROLE";
+    case T_GrantRoleStmt:
+        return "GRANT of a role";
+    case T_AlterDatabaseSetStmt:
+        return "ALTER DATABASE";
+    case T_AlterSystemStmt:
+        return "ALTER SYSTEM";
+    default:
+        return NULL;
+    }
+}
+
+static const char *
+set_denied(const VariableSetStmt *stmt)
+{
+    if (stmt->kind == VAR_RESET_ALL)
+        return "RESET ALL";
+    if (stmt->name == NULL)
+        return NULL;
+    if (pg_strcasecmp(stmt->name, "role") == 0)
+        return "SET ROLE";
+    if (pg_strcasecmp(stmt->name, "session_authorization") == 0)
+        return "SET SESSION AUTHORIZATION";
+    return NULL;
+}
+
+static const char *
+denied_bound(const Node *stmt)
+{
+    const char *what = always_denied(stmt);
+
+    if (what != NULL)
+        return what;
+    if (IsA(stmt, VariableSetStmt))
+        return set_denied((const VariableSetStmt *)stmt);
+    if (IsA(stmt, TransactionStmt) && !transaction_allowed((const TransactionStmt *)stmt))
+        return "PREPARE TRANSACTION";
+    if (IsA(stmt, DeclareCursorStmt) &&
+        (((const DeclareCursorStmt *)stmt)->options & CURSOR_OPT_HOLD) != 0)
+        return "DECLARE WITH HOLD";
+    return NULL;
+}
+
+static bool
+is_rollback(const Node *stmt)
+{
+    const TransactionStmt *transaction = (const TransactionStmt *)stmt;
+
+    return IsA(stmt, TransactionStmt) && (transaction->kind == TRANS_STMT_ROLLBACK ||
+                                             transaction->kind == TRANS_STMT_ROLLBACK_TO);
+}
+
+/* However the statement spelled it: the session has a temporary schema now, and an error takes it
+ * back. */
+static void
+check_no_temporary(void)
+{
+    Oid schema;
+    Oid toast_schema;
+
+    GetTempNamespaceState(&schema, &toast_schema);
+    if (OidIsValid(schema))
+        bh_raise_statement("a temporary object");
+}
+
+static void
+run_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
+    ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *env, DestReceiver *dest,
+    QueryCompletion *qc)
+{
+    if (next_utility)
+        next_utility(pstmt, text, read_only_tree, context, params, env, dest, qc);
+    else
+        standard_ProcessUtility(pstmt, text, read_only_tree, context, params, env, dest, qc);
+}
+
+static void
+guard_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
+    ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *env, DestReceiver *dest,
+    QueryCompletion *qc)
+{
+    Node *stmt = pstmt->utilityStmt;
+    bool bound = bh_context_bound();
+    const char *what;
+
+    if (!bound && denied_by_default() && !utility_allowed_unbound(stmt))
+        bh_raise_unbound();
+    if (bound) {
+        what = denied_bound(stmt);
+        if (what != NULL)
+            bh_raise_statement(what);
+        if (!is_rollback(stmt))
+            bh_context_statement();
+        /* A procedure that commits would go on without its tenant: keep it from committing at all.
+         */
+        if (IsA(stmt, CallStmt) || IsA(stmt, DoStmt))
+            context = PROCESS_UTILITY_QUERY;
+    }
+    run_utility(pstmt, text, read_only_tree, context, params, env, dest, qc);
+    if (bound && bh_context_bound())
+        check_no_temporary();
+}
+
+/* ---- queries ---- */
+
+static PlannedStmt *
+run_planner(Query *query, const char *text, int options, ParamListInfo params)
+{
+    if (next_planner)
+        return next_planner(query, text, options, params);
+    return standard_planner(query, text, options, params);
+}
+
+/* Planning calls functions on constants, so a query is judged before it is planned. */
+static PlannedStmt *
+guard_planner(Query *query, const char *text, int options, ParamListInfo params)
+{
+    PlannedStmt *plan = NULL;
+
+    if (!bh_context_bound() && !IsParallelWorker() && !bh_literal_token &&
+        bh_constant_literal_token(query))
+        bh_raise_refused("it is written into the statement, where logs can see it",
+            "Bind it as a parameter: SELECT bulkhead.enter($1).");
+    if (!denied_by_default())
+        return run_planner(query, text, options, params);
+    if (!bh_constant_query(query))
+        bh_raise_unbound();
+    constant_depth++;
+    PG_TRY();
+    {
+        plan = run_planner(query, text, options, params);
+    }
+    PG_FINALLY();
+    {
+        constant_depth--;
+    }
+    PG_END_TRY();
+    return plan;
+}
+
+static void
+run_executor_start(QueryDesc *query, int flags)
+{
+    if (next_executor_start)
+        next_executor_start(query, flags);
+    else
+        standard_ExecutorStart(query, flags);
+}
+
+/*
+ * Is the query that starts a statement of the client?  Of a pool role without
+ * tenant every query is: it can call nothing that runs another.  For others,
+ * a portal of the protocol has no name and no running query yet.
+ */
+static bool
+from_client(bool pool)
+{
+    return pool ||
+           (ActivePortal != NULL && ActivePortal->name[0] == '\0' &&
+               ActivePortal->strategy == PORTAL_ONE_SELECT && ActivePortal->queryDesc == NULL);
+}
+
+static void
+guard_executor_start(QueryDesc *query, int flags)
+{
+    bool pool;
+
+    if (bh_context_bound()) {
+        bh_context_statement();
+        run_executor_start(query, flags);
+        return;
+    }
+    pool = denied_by_default();
+    if (pool && !bh_constant_plan(query->plannedstmt))
+        bh_raise_unbound();
+    if (!IsParallelWorker() && from_client(pool))
+        bh_context_expect(bh_constant_enter(query->plannedstmt));
+    if (!pool) {
+        run_executor_start(query, flags);
+        return;
+    }
+    constant_depth++;
+    PG_TRY();
+    {
+        run_executor_start(query, flags);
+    }
+    PG_FINALLY();
+    {
+        constant_depth--;
+    }
+    PG_END_TRY();
+}
+
+/*
+ * Function calls that no query above shows: the fast path of the protocol,
+ * CHECK expressions of domains, expressions that a procedural language keeps.
+ */
+static void
+guard_function(Oid funcid)
+{
+    if (bh_context_bound()) {
+        bh_context_function(funcid);
+        return;
+    }
+    if (denied_by_default() && (constant_depth == 0 || !bh_constant_function(funcid)))
+        bh_raise_unbound();
+}
+
+static void
+guard_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
+{
+    if (next_object_access)
+        next_object_access(access, classid, objectid, subid, arg);
+    if (access == OAT_FUNCTION_EXECUTE && classid == ProcedureRelationId)
+        guard_function(objectid);
+    if (access == OAT_DROP)
+        bh_tenant_table_dropping(classid, objectid);
+}
+
+void
+bh_guard_install(void)
+{
+    next_planner = planner_hook;
+    planner_hook = guard_planner;
+    next_executor_start = ExecutorStart_hook;
+    ExecutorStart_hook = guard_executor_start;
+    next_utility = ProcessUtility_hook;
+    ProcessUtility_hook = guard_utility;
+    next_object_access = object_access_hook;
+    object_access_hook = guard_object_access;
+}

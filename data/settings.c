@@ -1,0 +1,133 @@
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+#include "data/settings.h"
+
+char *bh_server;
+char *bh_key_file;
+int bh_max_transaction_age;
+int bh_max_tenants;
+bool bh_literal_token;
+bool bh_discard_all;
+int bh_pooler;
+
+static char *pool_roles;
+
+/* The verdict on the session user; forgotten by role_changed(). */
+static Oid judged_user = InvalidOid;
+static bool judged_pool;
+
+static const struct config_enum_entry pooler_names[] = {
+    {"none", BH_POOLER_NONE, false},
+    {"pgbouncer", BH_POOLER_PGBOUNCER, false},
+    {NULL, 0, false},
+};
+
+static void
+role_changed(Datum arg pg_attribute_unused(), int cache pg_attribute_unused(),
+    uint32 hash pg_attribute_unused())
+{
+    judged_user = InvalidOid;
+}
+
+static bool
+pool_roles_check(
+    char **value, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
+{
+    char *copy = pstrdup(*value ? *value : "");
+    List *names = NIL;
+    bool ok = SplitIdentifierString(copy, ',', &names);
+
+    if (!ok)
+        GUC_check_errdetail("It must be a list of role names, separated by commas.");
+    list_free(names);
+    pfree(copy);
+    return ok;
+}
+
+static void
+pool_roles_assign(const char *value pg_attribute_unused(), void *extra pg_attribute_unused())
+{
+    judged_user = InvalidOid;
+}
+
+static void
+define_server_settings(void)
+{
+    DefineCustomStringVariable("bulkhead.server", "Name of this server in the audience of tokens.",
+        NULL, &bh_server, "main", PGC_SIGHUP, 0, NULL, NULL, NULL);
+    DefineCustomStringVariable("bulkhead.key_file",
+        "File with the keys that tenant tokens are checked with.",
+        "Read again after each reload; without it no token is accepted.", &bh_key_file, "",
+        PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+    DefineCustomStringVariable("bulkhead.pool_roles",
+        "Logins that may do nothing until a tenant is bound.", NULL, &pool_roles, "bulkhead_pool",
+        PGC_SIGHUP, GUC_LIST_INPUT, pool_roles_check, pool_roles_assign, NULL);
+    DefineCustomIntVariable("bulkhead.max_transaction_age",
+        "How long a transaction may run statements for its tenant.", NULL, &bh_max_transaction_age,
+        300, 1, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+    DefineCustomIntVariable("bulkhead.max_tenants",
+        "Tenants kept in shared memory; others are read from the table each time.", NULL,
+        &bh_max_tenants, 16384, 16, 1048576, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+}
+
+/* Superusers set these for a pool role with ALTER ROLE ... SET. */
+static void
+define_role_settings(void)
+{
+    DefineCustomBoolVariable("bulkhead.literal_token",
+        "Accept a token that is written into the statement.",
+        "A literal token is seen in logs and pg_stat_statements.", &bh_literal_token, false,
+        PGC_SUSET, 0, NULL, NULL, NULL);
+    DefineCustomBoolVariable("bulkhead.discard_all",
+        "Let a pool role send DISCARD ALL outside a bound transaction.", NULL, &bh_discard_all,
+        false, PGC_SUSET, 0, NULL, NULL, NULL);
+    DefineCustomEnumVariable("bulkhead.pooler", "Who keeps client settings apart.", NULL,
+        &bh_pooler, BH_POOLER_NONE, pooler_names, PGC_SUSET, 0, NULL, NULL, NULL);
+}
+
+void
+bh_settings_define(void)
+{
+    define_server_settings();
+    define_role_settings();
+    MarkGUCPrefixReserved("bulkhead");
+    CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum)0);
+}
+
+bool
+bh_settings_pool_role(const char *name)
+{
+    char *copy = pstrdup(pool_roles ? pool_roles : "");
+    List *names = NIL;
+    bool found = false;
+    ListCell *cell;
+
+    if (!SplitIdentifierString(copy, ',', &names))
+        found = true; /* the check hook lets no such list through: if it did, deny */
+    foreach (cell, names)
+        found = found || strcmp((const char *)lfirst(cell), name) == 0;
+    list_free(names);
+    pfree(copy);
+    return found;
+}
+
+bool
+bh_settings_pool_session(void)
+{
+    Oid user = GetSessionUserId();
+    const char *name;
+
+    if (user == judged_user)
+        return judged_pool;
+    name = GetUserNameFromId(user, true);
+    /* A login that was dropped under its session may do no more than a pool role. */
+    judged_pool = name == NULL || bh_settings_pool_role(name);
+    judged_user = user;
+    return judged_pool;
+}

@@ -1,0 +1,258 @@
+"""A real PostgreSQL 15 with the extension, and a real PgBouncer before it, both private and on free ports.
+
+PostgreSQL does not run as root, so as root everything runs as the system user `bulkhead`.
+"""
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import psycopg2
+
+import bhtoken
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PREFIX = pathlib.Path(os.environ.get("BULKHEAD_BUILD", ROOT / "build")).resolve()
+BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
+USER = "bulkhead"
+POOL_PASSWORD = "pool-secret"
+MASTER, INSTALL, SERVER_UID = bytes(range(32)), b"\x11" * 16, b"\x22" * 16
+
+
+def free_port():
+    """A free port below the ephemeral range (32768), where no client's port can take it from us."""
+    for port in range(21000 + os.getpid() % 7000, 32768):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                if port not in _given:
+                    _given.add(port)
+                    return port
+            except OSError:
+                continue
+    raise RuntimeError("no free port below 32768")
+
+
+_given = set()
+
+
+def as_engine_user():
+    """Arguments of subprocess that drop root."""
+    if os.geteuid() != 0:
+        return {}
+    try:
+        entry = pwd.getpwnam(USER)
+    except KeyError:
+        subprocess.run(["adduser", "--system", "--group", "--no-create-home", "--quiet", USER], check=True)
+        entry = pwd.getpwnam(USER)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def give_to_engine_user(path):
+    ids = as_engine_user()
+    if ids:
+        os.chown(path, ids["user"], ids["group"])
+
+
+def wait_for(condition, what, seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise TimeoutError(what)
+
+
+class Server:
+    """One PostgreSQL server: initdb, start, stop; databases with the extension, tenants, keys."""
+
+    def __init__(self, settings=""):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="bh-data-"))
+        os.chmod(self.dir, 0o755)
+        give_to_engine_user(self.dir)
+        self.data, self.port = self.dir / "pg", free_port()
+        self.key_file = self.dir / "server-main.key"
+        self.log = self.dir / "pg.log"
+        self.server_keys = {}
+        self._install_module()
+        self.write_keys({1: (0, 4102444800)})
+        self._initdb(settings)
+        self.start()
+
+    def _install_module(self):
+        source = PREFIX / "lib/bulkhead/postgresql/bulkhead.so"
+        if not source.exists():
+            raise FileNotFoundError(f"{source}: build first, or set BULKHEAD_BUILD")
+        lib = self.dir / "lib"
+        extension = self.dir / "ext/usr/share/postgresql/15/extension"
+        lib.mkdir()
+        extension.mkdir(parents=True)
+        shutil.copy(source, lib)
+        for name in (PREFIX / "share/bulkhead/postgresql/extension").iterdir():
+            shutil.copy(name, extension)
+
+    def _initdb(self, settings):
+        password = self.dir / "password"
+        password.write_text("admin-secret\n")
+        give_to_engine_user(password)
+        self.run([BIN / "initdb", "-D", self.data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8",
+                  "-A", "scram-sha-256", f"--pwfile={password}", "-N"])
+        password.unlink()
+        with open(self.data / "postgresql.conf", "a") as conf:
+            conf.write(f"""
+listen_addresses = '127.0.0.1'
+port = {self.port}
+unix_socket_directories = ''
+fsync = off
+max_prepared_transactions = 4
+dynamic_library_path = '{self.dir}/lib:$libdir'
+extension_destdir = '{self.dir}/ext'
+shared_preload_libraries = 'bulkhead'
+bulkhead.key_file = '{self.key_file}'
+bulkhead.server = 'main'
+{settings}
+""")
+
+    def run(self, command, **more):
+        return subprocess.run([str(word) for word in command], check=True, cwd="/", stdout=subprocess.DEVNULL,
+                              **as_engine_user(), **more)
+
+    def start(self):
+        self.run([BIN / "pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "60", "start"])
+
+    def stop(self, mode="fast"):
+        self.run([BIN / "pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", "60", "stop"])
+
+    def reload(self):
+        os.kill(self.postmaster(), signal.SIGHUP)
+        time.sleep(0.2)
+
+    def postmaster(self):
+        return int((self.data / "postmaster.pid").read_text().split("\n")[0])
+
+    def close(self):
+        try:
+            self.stop("immediate")
+        except (subprocess.CalledProcessError, FileNotFoundError):
+            pass
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    # keys
+
+    def write_keys(self, epochs, mode=0o400):
+        """The key file: {key epoch: (not_before, not_after)}."""
+        lines = []
+        for epoch, (not_before, not_after) in epochs.items():
+            key = bhtoken.derive_server_key(MASTER, INSTALL, SERVER_UID, epoch)
+            self.server_keys[epoch] = key
+            lines.append(f"main.{epoch} {key.hex()} {not_before} {not_after}\n")
+        self.write_key_text("".join(lines), mode)
+
+    def write_key_text(self, text, mode=0o400):
+        fresh = self.key_file.with_suffix(".new")
+        fresh.write_text(text)
+        os.chmod(fresh, mode)
+        give_to_engine_user(fresh)
+        os.replace(fresh, self.key_file)
+
+    def token(self, no, tenant, database="shared1", *, key_epoch=1, key=None, kid=None, **claims):
+        if key is None:
+            key = bhtoken.database_key(bhtoken.derive_server_key(MASTER, INSTALL, SERVER_UID, key_epoch), database)
+        return bhtoken.sign_tenant_token(key, kid or f"main.{key_epoch}", no, tenant, database=database, **claims)
+
+    # what the control plane's driver would do
+
+    def connect(self, user="postgres", database="shared1", port=None, **more):
+        password = "admin-secret" if user == "postgres" else POOL_PASSWORD
+        return psycopg2.connect(host="127.0.0.1", port=port or self.port, user=user, password=password,
+                                dbname=database, **more)
+
+    def sql(self, text, args=None, database="shared1"):
+        """Run as superuser in a transaction of its own; rows, where there are any."""
+        connection = self.connect(database=database)
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(text, args)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def make_database(self, name="shared1"):
+        self.sql(f'CREATE DATABASE "{name}"', database="postgres")
+        self.sql(f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC', database="postgres")
+        self.sql("CREATE EXTENSION bulkhead", database=name)
+        self.sql("DO $$BEGIN IF to_regrole('bulkhead_pool') IS NULL THEN"
+                 f" CREATE ROLE bulkhead_pool LOGIN PASSWORD '{POOL_PASSWORD}'; END IF; END$$", database=name)
+        self.sql(f'GRANT CONNECT ON DATABASE "{name}" TO bulkhead_pool', database="postgres")
+
+    def make_tenant(self, no, tenant, database="shared1", secret="?"):
+        """Owner, user, schema, two tables with one row each, and the row in bulkhead.tenant."""
+        self.sql(f"""
+            CREATE ROLE bh_o{no} NOLOGIN; CREATE ROLE bh_t{no} NOLOGIN;
+            CREATE SCHEMA t{no} AUTHORIZATION bh_o{no};
+            GRANT USAGE ON SCHEMA t{no} TO bh_t{no};
+            SET ROLE bh_o{no};
+            CREATE TABLE t{no}.notes (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text);
+            CREATE TABLE t{no}.orders (id serial PRIMARY KEY, note int REFERENCES t{no}.notes DEFERRABLE
+                                       INITIALLY DEFERRED);
+            GRANT SELECT, INSERT, UPDATE, DELETE ON t{no}.notes, t{no}.orders TO bh_t{no};
+            GRANT USAGE ON ALL SEQUENCES IN SCHEMA t{no} TO bh_t{no};
+            INSERT INTO t{no}.notes (body) VALUES (%s);
+            RESET ROLE;
+            INSERT INTO bulkhead.tenant (no, id, mode, role, schema, state, epoch)
+                VALUES ({no}, %s, 'schema', 'bh_t{no}', 't{no}', 'active', 1)""", (secret, tenant), database)
+
+
+class Bouncer:
+    """PgBouncer in transaction mode before a Server: one `*` line, SCRAM pass-through."""
+
+    def __init__(self, server, pool_size=1):
+        self.server, self.port = server, free_port()
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="bh-bouncer-"))
+        give_to_engine_user(self.dir)
+        secret = server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'bulkhead_pool'")[0][0]
+        (self.dir / "users").write_text(f'"bulkhead_pool" "{secret}"\n')
+        (self.dir / "ini").write_text(f"""[databases]
+* = host=127.0.0.1 port={server.port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self.port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {self.dir}/users
+pool_mode = transaction
+default_pool_size = {pool_size}
+max_client_conn = 200
+server_check_query =
+logfile = {self.dir}/log
+pidfile = {self.dir}/pid
+""")
+        for name in ("users", "ini"):
+            give_to_engine_user(self.dir / name)
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(["/usr/sbin/pgbouncer", "-q", str(self.dir / "ini")], cwd="/",
+                                        stderr=subprocess.DEVNULL, **as_engine_user())
+        wait_for(self._answers, "pgbouncer does not listen")
+
+    def _answers(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            return True
+        except OSError:
+            return False
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+    def close(self):
+        self.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
