@@ -48,12 +48,14 @@ CREATE TABLE principal (
 );
 
 CREATE SEQUENCE tenant_no_seq AS int;
+-- Leases take their attempt here: a later lease of anything has a greater number.
+CREATE SEQUENCE attempt_seq;
 
 -- Every tenant that ever was; a row that is gone keeps its uid and no for ever.
 CREATE TABLE tenant (
     no                  int PRIMARY KEY,
     uid                 uuid NOT NULL UNIQUE,
-    id                  text NOT NULL,
+    id                  text COLLATE "C" NOT NULL,
     name                text NOT NULL,
     tier                text NOT NULL,
     rate                int NOT NULL,
@@ -73,7 +75,7 @@ CREATE TABLE tenant (
 CREATE UNIQUE INDEX tenant_living_id ON tenant (id) WHERE state <> 'gone';
 
 CREATE TABLE operation (
-    id          text PRIMARY KEY,           -- op_<ULID>
+    id          text COLLATE "C" PRIMARY KEY,           -- op_<ULID>
     kind        text NOT NULL,              -- onboard, update, offboard
     tenant_no   int NOT NULL REFERENCES tenant,
     generation  bigint NOT NULL,
@@ -91,13 +93,14 @@ CREATE INDEX operation_tenant ON operation (tenant_no, id);
 CREATE UNIQUE INDEX operation_running ON operation (tenant_no) WHERE finished_at IS NULL;
 
 CREATE TABLE step (
-    operation   text NOT NULL REFERENCES operation ON DELETE CASCADE,
+    operation   text COLLATE "C" NOT NULL REFERENCES operation ON DELETE CASCADE,
     position    int NOT NULL,
     name        text NOT NULL,
     state       text NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'undoing', 'undone', 'failed')),
     attempt     int NOT NULL DEFAULT 0,
+    spent_ms    int NOT NULL DEFAULT 0,     -- of its deadline; outages of the daemon do not count
     error       jsonb,
-    memory      jsonb NOT NULL DEFAULT '{}', -- what the step must know to undo itself
+    note        text,                       -- for people who look closer: silent edges
     started_at  timestamptz,
     finished_at timestamptz,
     PRIMARY KEY (operation, position)
@@ -133,14 +136,14 @@ CREATE TABLE usage_source (
     source     text NOT NULL,
     file_epoch numeric(20) NOT NULL,
     no         int NOT NULL,
-    meter      text NOT NULL,
+    meter      text COLLATE "C" NOT NULL,
     value      bigint NOT NULL,
     sampled_at timestamptz NOT NULL,
     PRIMARY KEY (source, file_epoch, no, meter)
 );
 CREATE TABLE usage (
     no    int NOT NULL,
-    meter text NOT NULL,
+    meter text COLLATE "C" NOT NULL,
     hour  timestamptz NOT NULL,
     value bigint NOT NULL,
     PRIMARY KEY (no, meter, hour)
