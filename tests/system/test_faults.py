@@ -1,0 +1,378 @@
+"""Kill every process at every point: afterwards nothing is half done, and every request is counted once."""
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import psutil
+import pytest
+
+from load import Load
+from stack import BUILD, Stack, call, wait_for
+
+EXAMPLES = ("acme", "globex", "umbrella")
+WIDE = {"limits": {"requests_per_second": 100_000, "burst": 100_000}}
+
+# Every step of onboarding and of removal; test_every_step_is_killed compares it with the product.
+ONBOARD = ("database", "route", "smoke")
+OFFBOARD = ("route", "database")
+
+
+@pytest.fixture(scope="module")
+def stack(module_stack):
+    """The example tenants, without a limit that a load could meet."""
+    for tenant in EXAMPLES:
+        assert module_stack.put(tenant, WIDE)["state"] == "succeeded"
+    return module_stack
+
+
+@pytest.fixture(scope="module")
+def tokens(stack):
+    return {tenant: stack.user_token(tenant) for tenant in EXAMPLES}
+
+
+def serves(stack, tokens):
+    return all(stack.request(t, token=token).status == 200 for t, token in tokens.items())
+
+
+# -- the daemon, before and after every step -----------------------------------------------
+
+
+def arm(stack, failpoint):
+    """Let `up` hand the failpoint to a new daemon, as a person would; "" disarms."""
+    control = stack.pid("control")
+    stack.up(env={"BULKHEAD_FAILPOINT": failpoint})
+    if stack.pid("control") == control:
+        os.kill(control, signal.SIGKILL)
+        wait_for(lambda: stack.pid("control") not in (None, control), 15, "a new daemon")
+    wait_for(lambda: call(stack.ports["control"], "GET", "/readyz").status == 200, 15, "daemon ready")
+
+
+def started(answer):
+    assert answer.status == 202, answer
+    return answer.headers["Location"].rsplit("/", 1)[1]
+
+
+def end_of(stack, op):
+    """The operation's end, however often the daemon dies on the way."""
+    return wait_for(lambda: (o := stack.operation(op))["finished_at"] and o, 45, f"{op} ends", 0.1)
+
+
+def test_every_step_is_killed(stack):
+    assert stack.put("probe")["state"] == "succeeded"
+    op = stack.delete("probe")
+    assert {s["name"] for s in op["steps"]} == set(OFFBOARD)
+    onboard = [o for o in stack.api("GET", "/v1/operations?tenant=probe").json()["items"]] or [
+        stack.operation(row[0]) for row in stack.psql(
+            "SELECT id FROM operation WHERE kind = 'onboard' ORDER BY created_at DESC LIMIT 1",
+            database="bulkhead")]
+    names = {s["name"] for o in onboard if o["kind"] == "onboard" for s in o["steps"]}
+    assert names == set(ONBOARD)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ONBOARD)
+def test_daemon_killed_in_onboarding(stack, tokens, step, when):
+    tenant = f"on-{step}-{when}"
+    arm(stack, f"{step}:{when}:kill")
+    daemon = stack.pid("control")
+    with Load(stack, tokens, clients=2, pause=0.01) as load:
+        op = started(stack.api("PUT", f"/v1/tenants/{tenant}", {}))
+        wait_for(lambda: stack.pid("control") != daemon, 20, f"the daemon dies {when} {step}")
+        end = end_of(stack, op)
+    arm(stack, "")
+    assert load.failures == [] and load.total() > 0
+    assert end["state"] in ("succeeded", "undone"), end
+    state = stack.api("GET", f"/v1/tenants/{tenant}").json()["state"]
+    assert state == {"succeeded": "active", "undone": "failed"}[end["state"]]
+    stack.assert_inventory()
+    if state == "active":
+        assert stack.request(tenant, token=stack.user_token(tenant)).status == 200
+    assert stack.delete(tenant)["state"] == "succeeded"
+    stack.assert_inventory()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", OFFBOARD)
+def test_daemon_killed_in_removal(stack, tokens, step, when):
+    tenant = f"off-{step}-{when}"
+    assert stack.put(tenant)["state"] == "succeeded"
+    arm(stack, f"{step}:{when}:kill")
+    daemon = stack.pid("control")
+    with Load(stack, tokens, clients=2, pause=0.01) as load:
+        op = started(stack.api("DELETE", f"/v1/tenants/{tenant}?now=true"))
+        wait_for(lambda: stack.pid("control") != daemon, 20, f"the daemon dies {when} {step}")
+        end = end_of(stack, op)
+    arm(stack, "")
+    assert load.failures == [] and load.total() > 0
+    assert end["state"] == "succeeded", end
+    assert stack.api("GET", f"/v1/tenants/{tenant}").status == 404
+    assert stack.request(tenant).status == 404
+    stack.assert_inventory()
+
+
+def test_a_step_that_cannot_succeed_is_undone_and_says_why(stack, tokens):
+    """The error comes once and is retried; a name that is taken in the engine cannot be."""
+    arm(stack, "database:before:error")
+    op = end_of(stack, started(stack.api("PUT", "/v1/tenants/hiccup", {})))
+    arm(stack, "")
+    assert op["state"] in ("succeeded", "undone"), op
+    if op["state"] == "undone":
+        assert op["error"]["detail"], op
+    stack.assert_inventory()
+    assert serves(stack, tokens)
+    assert stack.delete("hiccup")["state"] == "succeeded"
+
+
+# -- each process, during traffic ----------------------------------------------------------
+
+
+def counted_right(stack, before, load):
+    """acknowledged ≤ counted ≤ acknowledged + in flight at the kill, for every tenant."""
+    def enough():
+        return all(stack.usage(t) - before[t] >= load.acked[t] for t in EXAMPLES)
+    try:
+        wait_for(enough, 15, "all acknowledged requests are counted", 0.3)
+    finally:
+        counted = {t: stack.usage(t) - before[t] for t in EXAMPLES}
+        print("counted", counted, "acked", dict(load.acked), "unanswered", dict(load.unanswered))
+    time.sleep(5.5)  # one more post: a request counted twice would show
+    for tenant in EXAMPLES:
+        counted = stack.usage(tenant) - before[tenant]
+        assert load.acked[tenant] <= counted <= load.acked[tenant] + load.unanswered[tenant], tenant
+
+
+def settled_usage(stack):
+    """Counts that no longer change: everything before this has been posted."""
+    def read():
+        return {t: stack.usage(t) for t in EXAMPLES}
+    last = [read()]
+
+    def same():
+        now = read()
+        same = now == last[0]
+        last[0] = now
+        return same
+    time.sleep(5.2)
+    wait_for(same, 20, "usage settles", 0.5)
+    return last[0]
+
+
+def kill_daemon(stack):
+    return stack.kill("control")
+
+
+def kill_agent(stack):
+    return stack.kill("agent")
+
+
+def kill_worker(stack):
+    worker = stack.workers()[0].pid
+    os.kill(worker, signal.SIGKILL)
+    return worker
+
+
+@pytest.mark.parametrize("victim", [kill_daemon, kill_agent, kill_worker])
+def test_killed_under_load_and_nobody_else_notices(stack, tokens, victim):
+    before = settled_usage(stack)
+    clients = 6
+    with Load(stack, tokens, clients=clients) as load:
+        load.run_until(300)
+        victim(stack)
+        load.run_until(600)
+    if victim is kill_agent:
+        assert serves(stack, tokens)
+        stack.up()  # adopts what lives on
+    stack.wait_up()
+    allowed = clients if victim is kill_worker else 0
+    assert len(load.failures) <= allowed, load.failures
+    assert load.refused == 0 and set(load.statuses) == {200}
+    counted_right(stack, before, load)
+    stack.assert_inventory()
+
+
+def kill_pgbouncer(stack):
+    return stack.kill("pgbouncer")
+
+
+def kill_postgres(stack):
+    return stack.kill("postgres")
+
+
+def kill_backend(stack):
+    """One server process: PostgreSQL restarts all of them."""
+    (pid,), = stack.psql("SELECT pid FROM pg_stat_activity WHERE usename = 'bulkhead_pool' LIMIT 1") or [(None,)]
+    assert pid, "no pooled connection"
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+@pytest.mark.parametrize("victim", [kill_pgbouncer, kill_postgres, kill_backend])
+def test_database_killed_while_orders_arrive(stack, tokens, victim):
+    """What was acknowledged is there once, nothing else but what was in doubt, and it comes back."""
+    ids = {}
+    for tenant in EXAMPLES:
+        made = stack.request(tenant, "/products", tokens[tenant], "POST",
+                             f'{{"name":"{victim.__name__}","price_cents":1}}')
+        assert made.status == 201, made
+        ids[tenant] = made.json()["id"]
+    assert len(set(ids.values())) >= 1
+    nos = {t: stack.api("GET", f"/v1/tenants/{t}").json()["no"] for t in EXAMPLES}
+    rows_before = {t: stack.psql(f"SELECT count(*) FROM t{nos[t]}.orders")[0][0] for t in EXAMPLES}
+    before = settled_usage(stack)
+    with Load(stack, tokens, clients=6, body='{"product_id":1,"quantity":1}') as load:
+        load.run_until(100)
+        victim(stack)
+        killed_at = time.monotonic()
+        wait_for(lambda: load.statuses[503] > 0 or load.failures or time.monotonic() - killed_at > 2, 10)
+        good = load.statuses[201]
+        wait_for(lambda: load.statuses[201] >= good + 100, 45, "orders are taken again")
+    stack.wait_up()
+    assert set(load.statuses) <= {201, 502, 503, 504}, load.statuses
+    assert load.refused == 0 and not load.unanswered  # the edge lived on
+    for tenant in EXAMPLES:
+        found = {r[0] for r in stack.psql(f"SELECT id FROM t{nos[tenant]}.orders")}
+        made = load.created[tenant]
+        assert len(made) == len(set(made)) and set(made) <= found, "an acknowledged order is lost"
+        doubtful = sum(n for status, n in load.by_tenant[tenant].items() if status != 201)
+        new = len(found) - rows_before[tenant]
+        assert len(made) <= new <= len(made) + doubtful
+    assert serves(stack, tokens)
+    counted_right(stack, before, load)
+    stack.assert_inventory()
+
+
+def test_control_plane_down_for_a_whole_load_run(stack, tokens):
+    before = settled_usage(stack)
+    stack.kill("agent")  # else it would restart the daemon
+    stack.status()
+    stack.kill("control")
+    wait_for(lambda: stack.cli("tenant", "list").returncode == 69, 10, "the control plane is down")
+    with Load(stack, tokens, clients=6) as load:
+        load.run_until(2000, 60)
+    assert stack.cli("tenant", "list").returncode == 69
+    assert load.failures == [] and set(load.statuses) == {200}
+    stack.up()
+    stack.wait_up()
+    counted_right(stack, before, load)
+
+
+# -- several daemons -----------------------------------------------------------------------
+
+
+class SecondDaemon:
+    """Another bulkheadd on the same registry, started as the first was but on a port of its own."""
+
+    def __init__(self, stack, *more):
+        first = psutil.Process(stack.pid("control"))
+        self.port = stack.reserved.take()
+        args = [f"127.0.0.1:{self.port}" if previous == "--listen" else arg
+                for previous, arg in zip([""] + first.cmdline(), first.cmdline())]
+        env = {k: v for k, v in first.environ().items() if k != "BULKHEAD_FAILPOINT"}
+        uids, gids = first.uids(), first.gids()
+        self.log = open(stack.state / "log/second-daemon.log", "w")
+        self.process = subprocess.Popen(
+            [first.exe(), *args[1:], *more], env=env, stdout=self.log, stderr=self.log,
+            stdin=subprocess.DEVNULL, cwd="/", user=uids.real if os.getuid() == 0 else None,
+            group=gids.real if os.getuid() == 0 else None,
+            extra_groups=[] if os.getuid() == 0 else None)
+
+    def __enter__(self):
+        wait_for(lambda: call(self.port, "GET", "/readyz").status == 200, 15, "the second daemon is ready")
+        return self
+
+    def __exit__(self, *exc):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        finally:
+            self.log.close()
+
+
+def together(*calls):
+    """Run the calls at the same moment and return their results."""
+    barrier, results = threading.Barrier(len(calls)), [None] * len(calls)
+
+    def run(n):
+        barrier.wait()
+        results[n] = calls[n]()
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def put_at(stack, port, tenant, **headers):
+    sent = {"Authorization": f"Bearer {stack.credential()}", "Content-Type": "application/json"}
+    sent.update({k.replace("_", "-"): v for k, v in headers.items()})
+    return call(port, "PUT", f"/v1/tenants/{tenant}", sent, "{}")
+
+
+def test_the_same_tenant_put_twice_at_once_is_one_tenant(stack):
+    with SecondDaemon(stack) as second:
+        ports = [stack.ports["control"], second.port] * 4
+        answers = together(*[lambda p=p: put_at(stack, p, "twin") for p in ports])
+        assert {a.status for a in answers} <= {200, 202}, answers
+        assert len({(a.json()["uid"], a.json()["no"]) for a in answers}) == 1
+        operations = {a.headers["Location"].rsplit("/", 1)[1] for a in answers if a.status == 202}
+        assert len(operations) == 1
+        assert stack.finished(operations.pop())["state"] == "succeeded"
+        stack.assert_inventory()
+        answers = together(*[lambda p=p: put_at(stack, p, "other", If_None_Match="*") for p in ports])
+        assert sorted(a.status for a in answers) == [202] + [412] * 7
+        wait_for(lambda: stack.api("GET", "/v1/tenants/other").json()["state"] == "active", 20)
+    for tenant in ("twin", "other"):
+        assert stack.delete(tenant)["state"] == "succeeded"
+    stack.assert_inventory()
+
+
+def test_two_daemons_share_the_work(stack):
+    names = [f"share-{n}" for n in range(8)]
+    with SecondDaemon(stack) as second:
+        ports = [stack.ports["control"], second.port] * 4
+        answers = together(*[lambda p=p, n=n: put_at(stack, p, n) for p, n in zip(ports, names)])
+        ends = [stack.finished(started(a), 60) for a in answers]
+    assert [e["state"] for e in ends] == ["succeeded"] * 8
+    stack.assert_inventory()
+    for name in names:
+        assert stack.delete(name)["state"] == "succeeded"
+    stack.assert_inventory()
+
+
+@pytest.mark.parametrize("step, when", [("database", "before"), ("database", "after"), ("route", "before")])
+def test_a_daemon_frozen_past_its_lease_is_fenced_when_it_wakes(stack, tokens, step, when):
+    tenant = f"frozen-{step}-{when}"
+    arm(stack, f"{step}:{when}:delay")
+    frozen = stack.pid("control")
+    op = started(stack.api("PUT", f"/v1/tenants/{tenant}", {}))
+    reached = stack.state / "failpoints"
+    wait_for(lambda: any(reached.iterdir()), 10, "the failpoint is reached")
+    with SecondDaemon(stack) as second:
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            def ended():
+                answer = call(second.port, "GET", f"/v1/operations/{op}",
+                              {"Authorization": f"Bearer {stack.credential()}"})
+                return answer.json()["finished_at"] and answer.json()
+            end = wait_for(ended, 45, "the second daemon finishes the work", 0.3)
+            assert end["state"] == "succeeded", end
+            assert serves(stack, tokens)
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        time.sleep(3)  # the woken one tries to go on
+        again = call(second.port, "GET", f"/v1/operations/{op}",
+                     {"Authorization": f"Bearer {stack.credential()}"}).json()
+        assert again == end, "the woken daemon changed a finished operation"
+    stack.assert_inventory()
+    assert stack.api("GET", f"/v1/tenants/{tenant}").json()["state"] == "active"
+    assert stack.request(tenant, token=stack.user_token(tenant)).status == 200
+    arm(stack, "")
+    assert stack.delete(tenant)["state"] == "succeeded"
+    stack.assert_inventory()
