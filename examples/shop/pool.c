@@ -25,6 +25,7 @@ struct shop_pool {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     char *conninfo;
+    time_t complained; /* about a failed connection; guarded by ${lock} */
     struct slot slots[IN_TOTAL];
 };
 
@@ -152,8 +153,21 @@ wait_slot(struct shop_pool *pool, const char *alias, bool fresh)
     }
 }
 
+/* An outage is one fact, not one for each request: a line a second says enough. */
+static void
+complain(struct shop_pool *pool, const char *alias, const char *why)
+{
+    time_t now = monotonic().tv_sec;
+    pthread_mutex_lock(&pool->lock);
+    bool speak = pool->complained != now;
+    pool->complained = now;
+    pthread_mutex_unlock(&pool->lock);
+    if (speak)
+        fprintf(stderr, "bulkhead-shop: cannot connect to database %s: %s", alias, why);
+}
+
 static PGconn *
-connect_to(const struct shop_pool *pool, const char *alias)
+connect_to(struct shop_pool *pool, const char *alias)
 {
     /* libpq expands the first dbname only, so an alias stays a plain name. */
     const char *names[] = {
@@ -162,8 +176,7 @@ connect_to(const struct shop_pool *pool, const char *alias)
     PGconn *conn = PQconnectdbParams(names, values, 1);
     if (PQstatus(conn) == CONNECTION_OK && PQsetnonblocking(conn, 1) == 0)
         return conn;
-    fprintf(
-        stderr, "bulkhead-shop: cannot connect to database %s: %s", alias, PQerrorMessage(conn));
+    complain(pool, alias, PQerrorMessage(conn));
     PQfinish(conn);
     return NULL;
 }
