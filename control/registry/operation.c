@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "control/problem.h"
 #include "control/registry/change.h"
+#include "control/registry/failure.h"
 
 #define COLUMNS                                                                                    \
     "o.id, o.kind, t.id, o.generation, o.state, o.error, " BH_SQL_US(                              \
@@ -15,19 +15,17 @@ static enum bh_code
 supersede(struct bh_db *db, int32_t no, const char *by, struct bh_error *err)
 {
     struct bh_error why;
-    char storage[BH_PROBLEM_MAX];
-    struct bh_buf problem;
+    char problem[BH_FAILURE_MAX];
     bh_fail(&why, BH_E_CONFLICT, "superseded by %s", by);
     bh_hint(&why, "watch it: bulkhead op watch %s", by);
-    bh_buf_init(&problem, storage, sizeof(storage));
-    bh_problem_write(&problem, &why);
+    bh_failure_write(&why, problem);
     return bh_db_run(db, NULL, err,
         "WITH old AS (UPDATE operation SET state = 'failed', error = $2,"
         "  finished_at = clock_timestamp(), lease_until = NULL"
         "  WHERE tenant_no = $1 AND finished_at IS NULL RETURNING id)"
         " UPDATE step SET state = 'failed', error = $2, finished_at = clock_timestamp()"
         " FROM old WHERE operation = old.id AND state IN ('running', 'undoing')",
-        bh_number(no).text, storage);
+        bh_number(no).text, problem);
 }
 
 static enum bh_code
