@@ -235,7 +235,8 @@ check_file(int fd, const char *path, struct bh_error *err)
     }
     if ((st.st_mode & 07) != 0) {
         bh_fail(err, BH_E_CONFIG, "keyring %s is open to everybody", path);
-        return bh_hint(err, "chmod 0400 %s, and rotate its keys", path);
+        (void) bh_hint(err, "chmod 0400 %s, and rotate its keys", path);
+        return BH_E_CONFIG;
     }
     return BH_OK;
 }

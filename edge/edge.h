@@ -1,0 +1,223 @@
+/*
+ * The edge: nginx's part of Bulkhead.  doc/contract/edge.md says what it
+ * promises; this header is how its files see each other.
+ *
+ *   post_read  resolve.c  which tenant; headers.c strips what outsiders may not say
+ *   preaccess  token.c    credential (credential.c), then limit.c, then headers.c injects
+ *   balancer   balancer.c an address of the tenant's endpoints
+ *   log        meter.c    counts
+ *
+ * The gate stands in the preaccess phase because `satisfy any` can let a
+ * request pass the access phase without us.
+ */
+#ifndef BH_EDGE_EDGE_H
+#define BH_EDGE_EDGE_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/arena.h"
+#include "core/error.h"
+#include "core/key.h"
+#include "core/meter.h"
+#include "core/str.h"
+#include "core/tenant.h"
+#include "snapshot/keyring.h"
+#include "snapshot/snapshot.h"
+
+extern ngx_module_t ngx_http_bulkhead_module;
+
+/* ---- configuration ---- */
+
+struct bh_edge_main {
+    ngx_str_t snapshot;    /* directory */
+    ngx_str_t keyring;     /* file */
+    ngx_str_t counters;    /* file on tmpfs */
+    ngx_str_t base_domain; /* lower case, no dots at the ends */
+};
+
+struct bh_edge_server {
+    ngx_flag_t enabled;
+    ngx_array_t *anonymous_paths; /* of ngx_str_t; NULL: none */
+};
+
+/* ---- what is known of one request ---- */
+
+struct bh_edge_endpoints;
+
+struct bh_edge_ctx {
+    struct bh_record record;
+    char id[BH_TENANT_ID_MAX + 1];
+    size_t id_len; /* 0: no tenant */
+    struct bh_slot *slot;
+    struct bh_str tier; /* interned texts live as long as the worker */
+    struct bh_str server;
+    struct bh_str database;
+    struct bh_edge_endpoints *endpoints;
+    u_char request_id[32]; /* hexadecimal digits; also the trace id of a trace begun here */
+    enum bh_code code;     /* how the edge itself answered; BH_OK: it did not */
+    unsigned authorizations : 8;
+    unsigned anonymous : 1; /* the path needs no credential */
+    unsigned admitted : 1;  /* credential and limit were passed */
+};
+
+/** bh_edge_ctx_make(r): the request's context, made where it has none; NULL without memory. */
+struct bh_edge_ctx *bh_edge_ctx_make(ngx_http_request_t *r);
+
+/** bh_edge_ctx_get(r): the context, found again after an internal redirect; NULL where it has none. */
+struct bh_edge_ctx *bh_edge_ctx_get(ngx_http_request_t *r);
+
+/** bh_edge_arena(r): an arena on the request's pool. */
+struct bh_arena bh_edge_arena(ngx_http_request_t *r);
+
+/* ---- state.c: what one worker holds ---- */
+
+struct bh_edge_state {
+    struct bh_snapshot *snapshot;
+    struct bh_counters *counters;
+    struct bh_keyring *keyring; /* NULL until the file was read */
+    uint64_t keyring_seen;      /* the snapshot's keyring number that it answers to */
+    uint64_t keyring_generation; /* rises with each file that was read */
+    uint64_t txn;               /* of the snapshot when it was looked at last */
+    uint64_t generation;        /* rises when another snapshot file was opened: numbers of names are void */
+    struct bh_mac *mac;         /* scratch; rekeyed by each user */
+    char install[BH_UID_TEXT];  /* the audience of user tokens */
+};
+
+extern struct bh_edge_state bh_edge;
+
+/**
+ * bh_edge_ready(conf, log, ret_reason):
+ * Is all there that a request needs?  Opens what is missing, at most five
+ * times a second.  Where it is not, ${ret_reason} says what is missing.
+ */
+bool bh_edge_ready(struct bh_edge_main *conf, ngx_log_t *log, const char **ret_reason);
+
+/**
+ * bh_edge_look(conf, log):
+ * To be called between bh_snapshot_begin and end: notice a new keyring.
+ */
+void bh_edge_look(struct bh_edge_main *conf, ngx_log_t *log);
+
+/** bh_edge_name(kind, number): interned text, kept for the worker's life; between begin and end. */
+struct bh_str bh_edge_name(enum bh_name_kind kind, uint32_t number);
+
+/** bh_edge_random(data, len): fill with at most 64 random bytes; false where there are none. */
+bool bh_edge_random(uint8_t *data, size_t len);
+
+/** bh_edge_state_close(): give everything back, wipe secrets. */
+void bh_edge_state_close(void);
+
+/** bh_edge_keep(size): zeroed memory for the worker's life, or NULL. */
+void *bh_edge_keep(size_t size);
+
+/* ---- resolve.c ---- */
+
+/**
+ * bh_edge_resolve(r, ctx, ret_reason):
+ * Find the tenant that the request names and copy its record to ${ctx}.
+ * BH_E_NOT_READY with a reason, BH_E_TENANT_*, BH_E_BAD_REQUEST.
+ */
+enum bh_code bh_edge_resolve(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
+
+/* ---- headers.c ---- */
+
+/** bh_edge_headers_setup(): hash the names that are injected; once, before the workers. */
+void bh_edge_headers_setup(void);
+
+/**
+ * bh_edge_headers_clean(r, ctx):
+ * Remove what outsiders may not say and say what the edge knows of the
+ * connection: X-Forwarded-*, X-Request-Id, traceparent.  False without memory.
+ */
+bool bh_edge_headers_clean(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
+
+/**
+ * bh_edge_headers_inject(r, ctx, token):
+ * Take the accepted Authorization away, add the tenant's headers.
+ */
+bool bh_edge_headers_inject(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str token);
+
+/** bh_edge_header_out(r, name, value): add a response header; ${value} must outlive the request. */
+ngx_table_elt_t *bh_edge_header_out(ngx_http_request_t *r, const char *name, ngx_str_t value);
+
+/* ---- credential.c ---- */
+
+struct bh_edge_verdict {
+    struct bh_str sub;
+    struct bh_str scope;
+    int64_t until_s; /* the credential counts before this second */
+};
+
+/**
+ * bh_edge_verify(r, ctx, token, ret_verdict):
+ * Verify a user token for the request's tenant.  Strings live in the
+ * request's pool or in ${token}.
+ */
+enum bh_code bh_edge_verify(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str token,
+    struct bh_edge_verdict *ret_verdict);
+
+/** bh_edge_is_anonymous(r, conf): does the path as the client sent it need no credential? */
+bool bh_edge_is_anonymous(ngx_http_request_t *r, const struct bh_edge_server *conf);
+
+/**
+ * bh_edge_bearer(r, ctx, ret_token):
+ * The bearer token that the request shows; empty where it shows no credential
+ * and the path needs none.
+ */
+enum bh_code bh_edge_bearer(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str *ret_token);
+
+/* ---- token.c ---- */
+
+/**
+ * bh_edge_token(r, ctx, credential, ret_token, ret_reason):
+ * The tenant token that stands for ${credential} (empty: anonymous), from the
+ * worker's cache or verified and minted now; it lives in the request's pool.
+ */
+enum bh_code bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx,
+    struct bh_str credential, struct bh_str *ret_token, const char **ret_reason);
+
+/** bh_edge_tokens_wipe(): forget and overwrite every cached credential and token. */
+void bh_edge_tokens_wipe(void);
+
+/* ---- limit.c ---- */
+
+/** bh_edge_limit(r, ctx): take one request from the tenant's bucket and say so in headers. */
+enum bh_code bh_edge_limit(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
+
+/* ---- balancer.c ---- */
+
+/** bh_edge_endpoints(number, log): the parsed set of that number, kept; NULL where it is unusable. */
+struct bh_edge_endpoints *bh_edge_endpoints(uint32_t number, ngx_log_t *log);
+
+/** bh_edge_upstream(cf, cmd, conf): the directive `bulkhead;` of an upstream block. */
+char *bh_edge_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* ---- problem.c ---- */
+
+/**
+ * bh_edge_problem(r, ctx, code, reason):
+ * Answer with a problem document and finish the request; ${reason} (may be
+ * NULL) replaces the usual detail.  Returns what a phase handler returns.
+ */
+ngx_int_t bh_edge_problem(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, enum bh_code code, const char *reason);
+
+/** bh_edge_problem_handler(r): content handler that words the errors of nginx itself. */
+ngx_int_t bh_edge_problem_handler(ngx_http_request_t *r);
+
+/* ---- meter.c ---- */
+
+/** bh_edge_meter(r): log phase handler. */
+ngx_int_t bh_edge_meter(ngx_http_request_t *r);
+
+/** bh_edge_variables(cf): register $bulkhead_tenant, _tenant_no, _request_id, _code. */
+ngx_int_t bh_edge_variables(ngx_conf_t *cf);
+
+#endif

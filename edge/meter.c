@@ -1,0 +1,109 @@
+/* Counting what was served, and naming it in the log. */
+#include "edge/edge.h"
+
+/* The status that the access log shows; 499 where the client left before there was one. */
+static ngx_uint_t
+final_status(ngx_http_request_t *r)
+{
+    if (r->err_status != 0) {
+        return r->err_status;
+    }
+    return r->headers_out.status != 0 ? r->headers_out.status : 499;
+}
+
+static enum bh_meter
+class_of(ngx_uint_t status)
+{
+    return status < 300   ? BH_METER_STATUS_2XX
+           : status < 400 ? BH_METER_STATUS_3XX
+           : status < 500 ? BH_METER_STATUS_4XX
+                          : BH_METER_STATUS_5XX;
+}
+
+ngx_int_t
+bh_edge_meter(ngx_http_request_t *r)
+{
+    struct bh_edge_ctx *ctx = bh_edge_ctx_get(r);
+    if (r != r->main || ctx == NULL || ctx->slot == NULL) {
+        return NGX_OK;
+    }
+    bh_slot_add(ctx->slot, BH_METER_REQUESTS, 1);
+    bh_slot_add(ctx->slot, class_of(final_status(r)), 1);
+    bh_slot_add(ctx->slot, BH_METER_BYTES_IN, (uint64_t)r->request_length);
+    bh_slot_add(ctx->slot, BH_METER_BYTES_OUT, (uint64_t)r->connection->sent);
+    int status = bh_code_http(ctx->code);
+    if (status == NGX_HTTP_UNAUTHORIZED || status == NGX_HTTP_FORBIDDEN) {
+        bh_slot_add(ctx->slot, BH_METER_DENIED, 1);
+    } else if (status == NGX_HTTP_TOO_MANY_REQUESTS) {
+        bh_slot_add(ctx->slot, BH_METER_LIMITED, 1);
+    }
+    return NGX_OK;
+}
+
+enum variable { VAR_TENANT, VAR_TENANT_NO, VAR_REQUEST_ID, VAR_CODE };
+
+static ngx_str_t
+value_of(ngx_http_request_t *r, struct bh_edge_ctx *ctx, enum variable variable)
+{
+    ngx_str_t text = {0, NULL};
+    const char *slug;
+    switch (variable) {
+    case VAR_TENANT:
+        text = (ngx_str_t){ctx->id_len, (u_char *)ctx->id};
+        break;
+    case VAR_TENANT_NO:
+        text.data = ctx->id_len == 0 ? NULL : ngx_pnalloc(r->pool, NGX_INT32_LEN);
+        if (text.data != NULL) {
+            text.len = (size_t)(ngx_sprintf(text.data, "%D", ctx->record.no) - text.data);
+        }
+        break;
+    case VAR_REQUEST_ID:
+        text = (ngx_str_t){sizeof(ctx->request_id), ctx->request_id};
+        break;
+    case VAR_CODE:
+        slug = ctx->code == BH_OK ? "" : bh_code_slug(ctx->code);
+        text = (ngx_str_t){ngx_strlen(slug), (u_char *)(uintptr_t)slug};
+        break;
+    }
+    return text;
+}
+
+static ngx_int_t
+get_variable(ngx_http_request_t *r, ngx_http_variable_value_t *value, uintptr_t data)
+{
+    struct bh_edge_ctx *ctx = bh_edge_ctx_get(r);
+    ngx_str_t text = {0, NULL};
+    if (ctx != NULL) {
+        text = value_of(r, ctx, (enum variable)data);
+    }
+    value->not_found = text.len == 0;
+    value->valid = text.len != 0;
+    value->no_cacheable = 1;
+    value->len = (unsigned)text.len & 0xfffffff;
+    value->data = text.data;
+    return NGX_OK;
+}
+
+ngx_int_t
+bh_edge_variables(ngx_conf_t *cf)
+{
+    static const struct {
+        ngx_str_t name;
+        enum variable variable;
+    } table[] = {
+        {ngx_string("bulkhead_tenant"), VAR_TENANT},
+        {ngx_string("bulkhead_tenant_no"), VAR_TENANT_NO},
+        {ngx_string("bulkhead_request_id"), VAR_REQUEST_ID},
+        {ngx_string("bulkhead_code"), VAR_CODE},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        ngx_str_t name = table[i].name;
+        ngx_http_variable_t *var = ngx_http_add_variable(cf, &name, NGX_HTTP_VAR_NOCACHEABLE);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+        var->get_handler = get_variable;
+        var->data = (uintptr_t)table[i].variable;
+    }
+    return NGX_OK;
+}

@@ -1,0 +1,272 @@
+/* Tables, configuration and phases of ngx_http_bulkhead_module. */
+#include "edge/edge.h"
+
+#define VISIBLE __attribute__((visibility("default")))
+
+static void *
+create_main(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(struct bh_edge_main));
+}
+
+static void *
+create_server(ngx_conf_t *cf)
+{
+    struct bh_edge_server *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
+    if (conf != NULL) {
+        conf->enabled = NGX_CONF_UNSET;
+        conf->anonymous_paths = NGX_CONF_UNSET_PTR;
+    }
+    return conf;
+}
+
+static char *
+merge_server(ngx_conf_t *cf, void *parent, void *child)
+{
+    struct bh_edge_server *prev = parent;
+    struct bh_edge_server *conf = child;
+    ngx_conf_merge_value(conf->enabled, prev->enabled, 0);
+    ngx_conf_merge_ptr_value(conf->anonymous_paths, prev->anonymous_paths, NULL);
+    struct bh_edge_main *main = ngx_http_conf_get_module_main_conf(cf, ngx_http_bulkhead_module);
+    if (conf->enabled && (main->snapshot.len == 0 || main->keyring.len == 0 ||
+                             main->counters.len == 0 || main->base_domain.len == 0)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+            "\"bulkhead on\" needs bulkhead_snapshot, bulkhead_keyring, bulkhead_counters and "
+            "bulkhead_base_domain");
+        return NGX_CONF_ERROR;
+    }
+    return NGX_CONF_OK;
+}
+
+static char *
+set_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_str_t *field = (ngx_str_t *)(void *)((char *)conf + cmd->offset);
+    if (field->len != 0) {
+        return "is duplicate";
+    }
+    *field = ((ngx_str_t *)cf->args->elts)[1];
+    if (ngx_conf_full_name(cf->cycle, field, 0) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+    return NGX_CONF_OK;
+}
+
+static char *
+set_base_domain(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    struct bh_edge_main *main = conf;
+    (void)cmd;
+    if (main->base_domain.len != 0) {
+        return "is duplicate";
+    }
+    main->base_domain = ((ngx_str_t *)cf->args->elts)[1];
+    ngx_strlow(main->base_domain.data, main->base_domain.data, main->base_domain.len);
+    if (main->base_domain.len == 0 || main->base_domain.data[0] == '.' ||
+        main->base_domain.data[main->base_domain.len - 1] == '.') {
+        return "must be a domain without dots at its ends";
+    }
+    return NGX_CONF_OK;
+}
+
+static char *
+set_problem(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    (void)cmd;
+    (void)conf;
+    ngx_http_core_loc_conf_t *location =
+        ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    location->handler = bh_edge_problem_handler;
+    return NGX_CONF_OK;
+}
+
+static ngx_command_t commands[] = {
+    {ngx_string("bulkhead"), NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS, bh_edge_upstream, 0, 0, NULL},
+    {ngx_string("bulkhead"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot, NGX_HTTP_SRV_CONF_OFFSET, offsetof(struct bh_edge_server, enabled),
+        NULL},
+    {ngx_string("bulkhead_anonymous_path"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE1,
+        ngx_conf_set_str_array_slot, NGX_HTTP_SRV_CONF_OFFSET,
+        offsetof(struct bh_edge_server, anonymous_paths), NULL},
+    {ngx_string("bulkhead_snapshot"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_path,
+        NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, snapshot), NULL},
+    {ngx_string("bulkhead_keyring"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_path,
+        NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, keyring), NULL},
+    {ngx_string("bulkhead_counters"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_path,
+        NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, counters), NULL},
+    {ngx_string("bulkhead_base_domain"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_base_domain,
+        NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
+    {ngx_string("bulkhead_problem"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_problem, 0, 0, NULL},
+    ngx_null_command,
+};
+
+static void *
+arena_alloc(void *host, size_t size)
+{
+    u_char *data = ngx_palloc(host, size + 15);
+    return data == NULL ? NULL : ngx_align_ptr(data, 16);
+}
+
+struct bh_arena
+bh_edge_arena(ngx_http_request_t *r)
+{
+    return (struct bh_arena){.alloc = arena_alloc, .host = r->pool};
+}
+
+/* Never does anything: its address marks our entry in the list of pool cleanups. */
+static void
+ctx_marker(void *data)
+{
+    (void)data;
+}
+
+struct bh_edge_ctx *
+bh_edge_ctx_get(ngx_http_request_t *r)
+{
+    struct bh_edge_ctx *ctx = ngx_http_get_module_ctx(r, ngx_http_bulkhead_module);
+    if (ctx != NULL || !(r->internal || r != r->main || r->filter_finalize)) {
+        return ctx;
+    }
+    /* An internal redirect forgets the contexts of all modules, but not the pool. */
+    for (ngx_pool_cleanup_t *entry = r->pool->cleanup; entry != NULL; entry = entry->next) {
+        if (entry->handler == ctx_marker) {
+            ngx_http_set_ctx(r, entry->data, ngx_http_bulkhead_module);
+            return entry->data;
+        }
+    }
+    return NULL;
+}
+
+struct bh_edge_ctx *
+bh_edge_ctx_make(ngx_http_request_t *r)
+{
+    struct bh_edge_ctx *ctx = bh_edge_ctx_get(r);
+    if (ctx != NULL) {
+        return ctx;
+    }
+    ngx_pool_cleanup_t *marker = ngx_pool_cleanup_add(r->pool, sizeof(*ctx));
+    uint8_t id[sizeof(ctx->request_id) / 2];
+    if (marker == NULL || !bh_edge_random(id, sizeof(id))) {
+        return NULL;
+    }
+    ctx = marker->data;
+    ngx_memzero(ctx, sizeof(*ctx));
+    ngx_hex_dump(ctx->request_id, id, sizeof(id));
+    marker->handler = ctx_marker;
+    ngx_http_set_ctx(r, ctx, ngx_http_bulkhead_module);
+    return ctx;
+}
+
+static ngx_int_t
+post_read(ngx_http_request_t *r)
+{
+    struct bh_edge_server *conf = ngx_http_get_module_srv_conf(r, ngx_http_bulkhead_module);
+    if (!conf->enabled || r != r->main) {
+        return NGX_DECLINED;
+    }
+    struct bh_edge_ctx *ctx = bh_edge_ctx_make(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    const char *reason = NULL;
+    enum bh_code code = bh_edge_resolve(r, ctx, &reason);
+    if (code != BH_OK) {
+        return bh_edge_problem(r, ctx, code, reason);
+    }
+    ctx->anonymous = bh_edge_is_anonymous(r, conf);
+    if (!bh_edge_headers_clean(r, ctx)) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    return NGX_DECLINED;
+}
+
+static enum bh_code
+admit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
+{
+    struct bh_str credential;
+    struct bh_str token;
+    BH_TRY(bh_edge_bearer(r, ctx, &credential));
+    BH_TRY(bh_edge_token(r, ctx, credential, &token, ret_reason));
+    /* After the credential: a flood of bad ones must not drain the tenant's bucket. */
+    BH_TRY(bh_edge_limit(r, ctx));
+    return bh_edge_headers_inject(r, ctx, token) ? BH_OK : BH_E_NO_MEMORY;
+}
+
+static ngx_int_t
+gate(ngx_http_request_t *r)
+{
+    struct bh_edge_server *conf = ngx_http_get_module_srv_conf(r, ngx_http_bulkhead_module);
+    ngx_http_core_loc_conf_t *location = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    if (!conf->enabled || r != r->main || location->handler == bh_edge_problem_handler) {
+        return NGX_DECLINED;
+    }
+    struct bh_edge_ctx *ctx = bh_edge_ctx_get(r);
+    if (ctx == NULL || ctx->id_len == 0) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR; /* post_read did not see it: no way past us */
+    }
+    if (ctx->admitted) {
+        return NGX_DECLINED;
+    }
+    const char *reason = NULL;
+    enum bh_code code = admit(r, ctx, &reason);
+    if (code != BH_OK) {
+        return bh_edge_problem(r, ctx, code, reason);
+    }
+    ctx->admitted = 1;
+    return NGX_DECLINED;
+}
+
+static ngx_int_t
+add_phase(ngx_http_core_main_conf_t *core, ngx_http_phases phase, ngx_http_handler_pt handler)
+{
+    ngx_http_handler_pt *slot = ngx_array_push(&core->phases[phase].handlers);
+    if (slot == NULL) {
+        return NGX_ERROR;
+    }
+    *slot = handler;
+    return NGX_OK;
+}
+
+static ngx_int_t
+set_phases(ngx_conf_t *cf)
+{
+    ngx_http_core_main_conf_t *core = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    bh_edge_headers_setup();
+    if (add_phase(core, NGX_HTTP_POST_READ_PHASE, post_read) != NGX_OK ||
+        add_phase(core, NGX_HTTP_PREACCESS_PHASE, gate) != NGX_OK ||
+        add_phase(core, NGX_HTTP_LOG_PHASE, bh_edge_meter) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    return NGX_OK;
+}
+
+static void
+exit_process(ngx_cycle_t *cycle)
+{
+    (void)cycle;
+    bh_edge_tokens_wipe();
+    bh_edge_state_close();
+}
+
+static ngx_http_module_t module_ctx = {
+    .preconfiguration = bh_edge_variables,
+    .postconfiguration = set_phases,
+    .create_main_conf = create_main,
+    .create_srv_conf = create_server,
+    .merge_srv_conf = merge_server,
+};
+
+/* Workers open their state at the first request: nothing happens at `nginx -t` or in the master. */
+VISIBLE ngx_module_t ngx_http_bulkhead_module = {
+    NGX_MODULE_V1,
+    .ctx = &module_ctx,
+    .commands = commands,
+    .type = NGX_HTTP_MODULE,
+    .exit_process = exit_process,
+};
+
+/* What nginx looks for in a dynamic module; its own build writes the same. */
+VISIBLE extern char *ngx_module_order[];
+VISIBLE ngx_module_t *ngx_modules[] = {&ngx_http_bulkhead_module, NULL};
+VISIBLE char *ngx_module_names[] = {"ngx_http_bulkhead_module", NULL};
+VISIBLE char *ngx_module_order[] = {NULL};

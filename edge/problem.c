@@ -1,0 +1,180 @@
+/* Answers of the edge itself: RFC 9457 problem documents. */
+#include "edge/edge.h"
+
+#include "core/buf.h"
+
+#define BODY_MAX 1536
+
+static const struct wording {
+    enum bh_code code;
+    const char *detail;
+    const char *hint;
+} wordings[] = {
+    {BH_E_TENANT_MISSING, "the Host header names no tenant", "use the host name of a tenant"},
+    {BH_E_TENANT_CONFLICT, "the request line and the Host header name different hosts",
+        "send the same host in both"},
+    {BH_E_TENANT_UNKNOWN, "no tenant is served under this host name",
+        "bulkhead tenant list shows the tenants and their URLs"},
+    {BH_E_CREDENTIAL_MISSING, "this path needs a user token",
+        "send Authorization: Bearer with a token; bulkhead token <tenant> --user <sub> makes one"},
+    {BH_E_TOKEN_INVALID, "the Authorization header holds no valid user token of this tenant",
+        "bulkhead token <tenant> --user <sub> makes a new one"},
+    {BH_E_TOKEN_EXPIRED, "the user token has expired",
+        "bulkhead token <tenant> --user <sub> makes a new one"},
+    {BH_E_TOKEN_TENANT_MISMATCH, "the user token is of another tenant",
+        "use the host name of the tenant that the token was made for"},
+    {BH_E_RATE_LIMITED, "the tenant has used up its requests for now",
+        "wait for the seconds in Retry-After"},
+    {BH_E_NOT_READY, "the edge cannot serve this tenant yet", "try again in a moment"},
+    {BH_E_UPSTREAM_FAILED, "the application closed the connection or cannot be reached",
+        "bulkhead status shows what runs"},
+    {BH_E_UPSTREAM_TIMEOUT, "the application did not answer in time",
+        "bulkhead status shows what runs"},
+    {BH_E_TOO_LARGE, "the request body is too large", ""},
+    {BH_E_BAD_REQUEST, "the request is malformed", ""},
+};
+
+/* What nginx itself answers, in our words. */
+static const struct {
+    ngx_uint_t status;
+    enum bh_code code;
+    const char *detail;
+} nginx_errors[] = {
+    {400, BH_E_BAD_REQUEST, NULL},
+    {403, BH_E_NOT_PERMITTED, "the edge does not serve this"},
+    {404, BH_E_NOT_FOUND, "the edge does not serve this"},
+    {405, BH_E_METHOD_NOT_ALLOWED, "the edge does not pass this method on"},
+    {413, BH_E_TOO_LARGE, NULL},
+    {414, BH_E_BAD_REQUEST, "the request line is too long"},
+    {502, BH_E_UPSTREAM_FAILED, NULL},
+    {503, BH_E_NOT_READY, NULL},
+    {504, BH_E_UPSTREAM_TIMEOUT, NULL},
+};
+
+static const struct wording *
+wording_of(enum bh_code code)
+{
+    static const struct wording none = {BH_E_INTERNAL, "the edge failed to serve the request", ""};
+    for (size_t i = 0; i < sizeof(wordings) / sizeof(wordings[0]); i++) {
+        if (wordings[i].code == code) {
+            return &wordings[i];
+        }
+    }
+    return &none;
+}
+
+static void
+member(struct bh_buf *out, const char *name, const char *value)
+{
+    bh_buf_printf(out, ",\"%s\":", name);
+    bh_buf_json(out, bh_str_of(value));
+}
+
+static ngx_buf_t *
+make_body(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t status, enum bh_code code,
+    const char *detail)
+{
+    const struct wording *wording = wording_of(code);
+    ngx_buf_t *body = ngx_create_temp_buf(r->pool, BODY_MAX);
+    if (body == NULL) {
+        return NULL;
+    }
+    struct bh_buf out;
+    bh_buf_init(&out, (char *)body->pos, BODY_MAX);
+    bh_buf_printf(&out, "{\"type\":\"urn:bulkhead:problem:%s\"", bh_code_slug(code));
+    member(&out, "title", bh_code_title(code));
+    bh_buf_printf(&out, ",\"status\":%d", (int)status);
+    member(&out, "detail", detail != NULL ? detail : wording->detail);
+    member(&out, "code", bh_code_slug(code));
+    if (wording->hint[0] != '\0') {
+        member(&out, "hint", wording->hint);
+    }
+    bh_buf_printf(&out, ",\"request_id\":\"%.*s\"}\n", (int)sizeof(ctx->request_id),
+        (const char *)ctx->request_id);
+    if (!bh_buf_ok(&out)) {
+        return NULL;
+    }
+    body->last = body->pos + out.len;
+    body->last_buf = 1;
+    body->last_in_chain = 1;
+    return body;
+}
+
+static bool
+add_headers(ngx_http_request_t *r, struct bh_edge_ctx *ctx, enum bh_code code)
+{
+    static const ngx_str_t no_store = ngx_string("no-store");
+    static const ngx_str_t plain = ngx_string("Bearer");
+    static const ngx_str_t refused = ngx_string("Bearer error=\"invalid_token\"");
+    ngx_str_t id = {sizeof(ctx->request_id), ctx->request_id};
+    if (bh_edge_header_out(r, "Cache-Control", no_store) == NULL ||
+        bh_edge_header_out(r, "X-Request-Id", id) == NULL) {
+        return false;
+    }
+    if (bh_code_http(code) == NGX_HTTP_UNAUTHORIZED) {
+        r->headers_out.www_authenticate = bh_edge_header_out(
+            r, "WWW-Authenticate", code == BH_E_CREDENTIAL_MISSING ? plain : refused);
+        return r->headers_out.www_authenticate != NULL;
+    }
+    return true;
+}
+
+static ngx_int_t
+send_body(ngx_http_request_t *r, ngx_uint_t status, ngx_buf_t *body)
+{
+    static const ngx_str_t type = ngx_string("application/problem+json");
+    ngx_int_t rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    r->headers_out.status = status;
+    r->headers_out.content_type = type;
+    r->headers_out.content_type_len = type.len;
+    r->headers_out.content_length_n = body->last - body->pos;
+    ngx_http_clear_last_modified(r);
+    rc = ngx_http_send_header(r);
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+    ngx_chain_t chain = {.buf = body, .next = NULL};
+    return ngx_http_output_filter(r, &chain);
+}
+
+static ngx_int_t
+answer(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t status, enum bh_code code,
+    const char *detail)
+{
+    ctx->code = code;
+    ngx_buf_t *body = make_body(r, ctx, status, code, detail);
+    if (body == NULL || !add_headers(r, ctx, code)) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    return send_body(r, status, body);
+}
+
+ngx_int_t
+bh_edge_problem(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, enum bh_code code, const char *reason)
+{
+    ngx_http_finalize_request(r, answer(r, ctx, (ngx_uint_t)bh_code_http(code), code, reason));
+    return NGX_DONE;
+}
+
+ngx_int_t
+bh_edge_problem_handler(ngx_http_request_t *r)
+{
+    struct bh_edge_ctx *ctx = bh_edge_ctx_make(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    ngx_uint_t status = r->err_status != 0 ? r->err_status : NGX_HTTP_NOT_FOUND;
+    enum bh_code code = status < 500 ? BH_E_BAD_REQUEST : BH_E_INTERNAL;
+    const char *detail = NULL;
+    for (size_t i = 0; i < sizeof(nginx_errors) / sizeof(nginx_errors[0]); i++) {
+        if (nginx_errors[i].status == status) {
+            code = nginx_errors[i].code;
+            detail = nginx_errors[i].detail;
+        }
+    }
+    return answer(r, ctx, status, code, detail);
+}

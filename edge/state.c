@@ -1,0 +1,243 @@
+/* What a worker opens, once, and how it gets by while something is missing. */
+#include "edge/edge.h"
+
+#include <openssl/rand.h>
+
+#include "core/codec.h"
+#include "snapshot/counters.h"
+
+#define RETRY_MS 200        /* between two attempts to open what is missing */
+#define REPLACED_MS 1000    /* between two looks whether the snapshot was taken away */
+#define NAMES_MAX (1 << 24) /* numbers above this are no interned names */
+
+struct bh_edge_state bh_edge;
+
+/* Names by number; numbers are dense and names are never changed, so they are kept for good. */
+struct names {
+    struct bh_str *texts;
+    size_t count;
+};
+
+static struct names names[BH_NAME_KIND_COUNT];
+static ngx_msec_t next_try;
+static ngx_msec_t next_look;
+static char reason[BH_DETAIL_MAX];
+static enum bh_code logged; /* the failure that was logged last */
+
+void *
+bh_edge_keep(size_t size)
+{
+    return ngx_calloc(size, ngx_cycle->log);
+}
+
+static bool
+grow(struct names *table, size_t want)
+{
+    size_t count = table->count == 0 ? 64 : table->count;
+    while (count <= want) {
+        count *= 2;
+    }
+    struct bh_str *texts = bh_edge_keep(count * sizeof(*texts));
+    if (texts == NULL) {
+        return false;
+    }
+    if (table->count > 0) {
+        memcpy(texts, table->texts, table->count * sizeof(*texts));
+    }
+    ngx_free(table->texts);
+    table->texts = texts;
+    table->count = count;
+    return true;
+}
+
+struct bh_str
+bh_edge_name(enum bh_name_kind kind, uint32_t number)
+{
+    struct names *table = &names[kind];
+    if (number < table->count && table->texts[number].data != NULL) {
+        return table->texts[number];
+    }
+    struct bh_str text = bh_snapshot_name(bh_edge.snapshot, kind, number);
+    if (text.len == 0 || number >= NAMES_MAX || (number >= table->count && !grow(table, number))) {
+        return BH_STR("");
+    }
+    char *copy = bh_edge_keep(text.len);
+    if (copy == NULL) {
+        return BH_STR("");
+    }
+    memcpy(copy, text.data, text.len);
+    table->texts[number] = (struct bh_str){copy, text.len};
+    return table->texts[number];
+}
+
+/* Randomness in blocks: one call of the generator for many requests. */
+bool
+bh_edge_random(uint8_t *data, size_t len)
+{
+    static uint8_t pool[4096];
+    static size_t left;
+    static ngx_pid_t owner; /* a pool must never survive a fork */
+    if (left < len || owner != ngx_pid) {
+        if (RAND_bytes(pool, sizeof(pool)) != 1) {
+            return false;
+        }
+        left = sizeof(pool);
+        owner = ngx_pid;
+    }
+    left -= len;
+    memcpy(data, pool + left, len);
+    memset(pool + left, 0, len);
+    return true;
+}
+
+static enum bh_code
+open_snapshot(struct bh_edge_main *conf, struct bh_error *err)
+{
+    if (bh_edge.snapshot != NULL) {
+        return BH_OK;
+    }
+    bh_edge.txn = 0;
+    bh_edge.generation++;
+    return bh_snapshot_open((const char *)conf->snapshot.data, &bh_edge.snapshot, err);
+}
+
+static enum bh_code
+load_keyring(struct bh_edge_main *conf, uint64_t seen, struct bh_error *err)
+{
+    struct bh_keyring *fresh = bh_edge_keep(sizeof(*fresh));
+    if (fresh == NULL) {
+        return bh_fail(err, BH_E_NO_MEMORY, "no memory for the keyring");
+    }
+    enum bh_code code = bh_keyring_load((const char *)conf->keyring.data, fresh, err);
+    if (code == BH_OK && bh_edge.mac == NULL) {
+        code = bh_mac_new(&fresh->users[0].key, &bh_edge.mac, err);
+    }
+    struct bh_keyring *unused = fresh;
+    if (code == BH_OK) {
+        unused = bh_edge.keyring;
+        bh_edge.keyring = fresh;
+        bh_edge.keyring_seen = seen;
+        bh_edge.keyring_generation++;
+        bh_uid_format(&fresh->install, bh_edge.install);
+    }
+    if (unused != NULL) {
+        bh_wipe(unused, sizeof(*unused));
+        ngx_free(unused);
+    }
+    return code;
+}
+
+static enum bh_code
+open_keyring(struct bh_edge_main *conf, struct bh_error *err)
+{
+    if (bh_edge.keyring != NULL) {
+        return BH_OK;
+    }
+    struct bh_snapshot_meta meta;
+    BH_TRY(bh_snapshot_begin(bh_edge.snapshot, err));
+    bh_snapshot_meta(bh_edge.snapshot, &meta);
+    bh_snapshot_end(bh_edge.snapshot);
+    return load_keyring(conf, meta.keyring, err);
+}
+
+static enum bh_code
+open_counters(struct bh_edge_main *conf, struct bh_error *err)
+{
+    if (bh_edge.counters != NULL) {
+        return BH_OK;
+    }
+    return bh_counters_open((const char *)conf->counters.data, true, &bh_edge.counters, err);
+}
+
+static enum bh_code
+open_all(struct bh_edge_main *conf, struct bh_error *err)
+{
+    BH_TRY(open_counters(conf, err));
+    BH_TRY(open_snapshot(conf, err));
+    return open_keyring(conf, err);
+}
+
+/* The agent began anew in another file: whatever is known by number is void. */
+static void
+drop_snapshot(ngx_log_t *log)
+{
+    ngx_log_error(NGX_LOG_NOTICE, log, 0, "bulkhead: the snapshot was replaced, opening it again");
+    bh_snapshot_close(bh_edge.snapshot);
+    bh_edge.snapshot = NULL;
+    bh_edge_tokens_wipe();
+    /* Requests in flight still point into the old names: they are not freed.  It happens by hand.
+     */
+    ngx_memzero(names, sizeof(names));
+    next_try = ngx_current_msec;
+}
+
+static bool
+complete(void)
+{
+    return bh_edge.snapshot != NULL && bh_edge.keyring != NULL && bh_edge.counters != NULL;
+}
+
+bool
+bh_edge_ready(struct bh_edge_main *conf, ngx_log_t *log, const char **ret_reason)
+{
+    if (complete() && (ngx_msec_int_t)(ngx_current_msec - next_look) >= 0) {
+        next_look = ngx_current_msec + REPLACED_MS;
+        if (bh_snapshot_replaced(bh_edge.snapshot)) {
+            drop_snapshot(log);
+        }
+    }
+    if (complete()) {
+        return true;
+    }
+    if (reason[0] == '\0' || (ngx_msec_int_t)(ngx_current_msec - next_try) >= 0) {
+        next_try = ngx_current_msec + RETRY_MS;
+        struct bh_error err = {.code = BH_OK};
+        enum bh_code code = open_all(conf, &err);
+        if (code != logged) { /* once for each kind of trouble, not five times a second */
+            ngx_log_error(code == BH_OK ? NGX_LOG_NOTICE : NGX_LOG_ERR, log, 0, "bulkhead: %s",
+                code == BH_OK ? "ready" : err.detail);
+        }
+        logged = code;
+        ngx_cpystrn((u_char *)reason, (u_char *)err.detail, sizeof(reason));
+    }
+    *ret_reason = "the edge has no snapshot, keyring or counters yet";
+    return complete();
+}
+
+void
+bh_edge_look(struct bh_edge_main *conf, ngx_log_t *log)
+{
+    uint64_t txn = bh_snapshot_txn(bh_edge.snapshot);
+    if (txn == bh_edge.txn && bh_edge.keyring != NULL) {
+        return;
+    }
+    struct bh_snapshot_meta meta;
+    bh_snapshot_meta(bh_edge.snapshot, &meta);
+    if (meta.keyring == bh_edge.keyring_seen) {
+        bh_edge.txn = txn;
+        return;
+    }
+    if ((ngx_msec_int_t)(ngx_current_msec - next_try) < 0) {
+        return;
+    }
+    next_try = ngx_current_msec + RETRY_MS;
+    struct bh_error err;
+    if (load_keyring(conf, meta.keyring, &err) == BH_OK) {
+        bh_edge.txn = txn;
+    } else {
+        ngx_log_error(NGX_LOG_ERR, log, 0, "bulkhead: keeps the keyring it has: %s", err.detail);
+    }
+}
+
+void
+bh_edge_state_close(void)
+{
+    bh_snapshot_close(bh_edge.snapshot);
+    bh_counters_close(bh_edge.counters);
+    bh_mac_free(bh_edge.mac);
+    if (bh_edge.keyring != NULL) {
+        bh_wipe(bh_edge.keyring, sizeof(*bh_edge.keyring));
+        ngx_free(bh_edge.keyring);
+    }
+    ngx_memzero(&bh_edge, sizeof(bh_edge));
+}

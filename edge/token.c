@@ -1,0 +1,269 @@
+/*
+ * Minting tenant tokens, and the worker's cache of verdicts and tokens.
+ *
+ * A credential that was accepted once is found again by its bytes, all of them
+ * compared in constant time, under the last bytes of its signature, which
+ * nobody can choose without the key.  An entry counts for one tenant number
+ * and epoch, one keyring, and until the credential ends.
+ */
+#include "edge/edge.h"
+
+#include <openssl/crypto.h>
+
+#include "core/codec.h"
+#include "core/token.h"
+#include "core/usertoken.h"
+
+#define BUCKETS 16384
+#define ENTRIES_MAX 16384
+#define BYTES_MAX ((size_t)24 << 20)
+#define FRESH_S 30 /* a token goes out with at least so many seconds left */
+
+struct entry {
+    ngx_queue_t age; /* newest use first */
+    struct entry *next;
+    uint32_t bucket;
+    int32_t no;
+    uint32_t epoch;
+    uint32_t server; /* numbers of interned names: what the token's aud was made of */
+    uint32_t database;
+    uint64_t keyring;
+    int64_t until_s;
+    int64_t token_exp_s;
+    size_t token_len;
+    struct bh_str credential; /* the three lie behind the token */
+    struct bh_str sub;
+    struct bh_str scope;
+    size_t size;
+    char token[]; /* BH_TOKEN_MAX bytes of room at most */
+};
+
+static struct entry **buckets;
+static ngx_queue_t ages;
+static size_t entries;
+static size_t bytes;
+
+static bool
+setup(void)
+{
+    if (buckets == NULL) {
+        buckets = bh_edge_keep(BUCKETS * sizeof(*buckets));
+        ngx_queue_init(&ages);
+    }
+    return buckets != NULL;
+}
+
+static uint32_t
+bucket_of(const struct bh_edge_ctx *ctx, struct bh_str credential)
+{
+    uint64_t word = (uint64_t)(uint32_t)ctx->record.no;
+    if (credential.len >= sizeof(word)) {
+        memcpy(&word, credential.data + credential.len - sizeof(word), sizeof(word));
+    }
+    word *= UINT64_C(0x9e3779b97f4a7c15);
+    return (uint32_t)(word >> 50); /* the 14 highest bits: BUCKETS */
+}
+
+static void
+drop(struct entry *entry)
+{
+    struct entry **link = &buckets[entry->bucket];
+    while (*link != entry) {
+        link = &(*link)->next;
+    }
+    *link = entry->next;
+    ngx_queue_remove(&entry->age);
+    entries--;
+    bytes -= entry->size;
+    bh_wipe(entry, entry->size);
+    ngx_free(entry);
+}
+
+void
+bh_edge_tokens_wipe(void)
+{
+    while (entries > 0) {
+        drop(ngx_queue_data(ngx_queue_last(&ages), struct entry, age));
+    }
+}
+
+static bool
+same(const struct entry *entry, int32_t no, struct bh_str credential)
+{
+    return entry->no == no && entry->credential.len == credential.len &&
+           CRYPTO_memcmp(entry->credential.data, credential.data, credential.len) == 0;
+}
+
+/* The entry of a credential at this tenant; one that counts no more is dropped. */
+static struct entry *
+find(const struct bh_edge_ctx *ctx, struct bh_str credential)
+{
+    struct entry *entry = buckets[bucket_of(ctx, credential)];
+    while (entry != NULL && !same(entry, ctx->record.no, credential)) {
+        entry = entry->next;
+    }
+    if (entry != NULL &&
+        (entry->epoch != ctx->record.epoch || entry->keyring != bh_edge.keyring_generation ||
+            entry->until_s <= ngx_time())) {
+        drop(entry);
+        return NULL;
+    }
+    return entry;
+}
+
+static void
+make_room(size_t size)
+{
+    while (entries > 0 && (entries >= ENTRIES_MAX || bytes + size > BYTES_MAX)) {
+        drop(ngx_queue_data(ngx_queue_last(&ages), struct entry, age));
+    }
+}
+
+static struct bh_str
+put(char **to, struct bh_str text)
+{
+    char *start = *to;
+    memcpy(start, text.data, text.len);
+    *to += text.len;
+    return (struct bh_str){start, text.len};
+}
+
+/* The most that a token of this verdict can need: base64url of a payload with these values. */
+static size_t
+token_room(const struct bh_edge_ctx *ctx, const struct bh_edge_verdict *verdict)
+{
+    size_t payload = 192 + ctx->server.len + ctx->database.len + ctx->id_len + verdict->sub.len +
+                     verdict->scope.len;
+    size_t room = 4 * (BH_KID_MAX + 64 + payload) / 3 + 64;
+    return room < BH_TOKEN_MAX + 1 ? room : BH_TOKEN_MAX + 1;
+}
+
+static struct entry *
+insert(
+    const struct bh_edge_ctx *ctx, struct bh_str credential, const struct bh_edge_verdict *verdict)
+{
+    size_t room = token_room(ctx, verdict);
+    size_t size =
+        sizeof(struct entry) + room + credential.len + verdict->sub.len + verdict->scope.len;
+    make_room(size);
+    struct entry *entry = bh_edge_keep(size);
+    if (entry == NULL) {
+        return NULL;
+    }
+    char *to = entry->token + room;
+    entry->credential = put(&to, credential);
+    entry->sub = put(&to, verdict->sub);
+    entry->scope = put(&to, verdict->scope);
+    entry->bucket = bucket_of(ctx, credential);
+    entry->no = ctx->record.no;
+    entry->epoch = ctx->record.epoch;
+    entry->keyring = bh_edge.keyring_generation;
+    entry->until_s = verdict->until_s;
+    entry->size = size;
+    entry->next = buckets[entry->bucket];
+    buckets[entry->bucket] = entry;
+    ngx_queue_insert_head(&ages, &entry->age);
+    entries++;
+    bytes += size;
+    return entry;
+}
+
+static enum bh_code
+sign(const struct bh_edge_ctx *ctx, const struct bh_key_row *row, const struct bh_token *token,
+    struct bh_buf *out)
+{
+    struct bh_key key;
+    enum bh_code code = bh_key_database(&row->key, ctx->database, &key, NULL);
+    if (code == BH_OK) {
+        code = bh_mac_rekey(bh_edge.mac, &key, NULL);
+    }
+    bh_wipe(&key, sizeof(key));
+    BH_TRY(code);
+    return bh_token_sign(bh_edge.mac, bh_str_of(row->kid), token, out, NULL);
+}
+
+static enum bh_code
+mint(const struct bh_edge_ctx *ctx, struct entry *entry, const char **ret_reason)
+{
+    int64_t now = ngx_time();
+    const struct bh_key_row *row = bh_keyring_server(bh_edge.keyring, ctx->server, now);
+    if (row == NULL) {
+        *ret_reason = "the keyring has no valid key of the tenant's database server";
+        return BH_E_NOT_READY;
+    }
+    struct bh_token token = {
+        .server = ctx->server,
+        .database = ctx->database,
+        .iat_s = now,
+        .exp_s = now + BH_TOKEN_REQUEST_LIFE_S,
+        .no = ctx->record.no,
+        .scope = entry->scope,
+        .sub = entry->sub,
+        .tenant = {ctx->id, ctx->id_len},
+        .use = BH_TOKEN_REQUEST,
+        .epoch = ctx->record.epoch,
+    };
+    struct bh_buf out;
+    bh_buf_init(&out, entry->token, (size_t)(entry->credential.data - entry->token));
+    if (sign(ctx, row, &token, &out) != BH_OK || !bh_buf_ok(&out)) {
+        *ret_reason = "the tenant token cannot be signed";
+        return BH_E_INTERNAL;
+    }
+    entry->token_len = out.len;
+    entry->token_exp_s = token.exp_s;
+    entry->server = ctx->record.names[BH_NAME_SERVER];
+    entry->database = ctx->record.names[BH_NAME_DATABASE];
+    return BH_OK;
+}
+
+static bool
+is_fresh(const struct bh_edge_ctx *ctx, const struct entry *entry)
+{
+    return entry->token_exp_s - ngx_time() >= FRESH_S &&
+           entry->server == ctx->record.names[BH_NAME_SERVER] &&
+           entry->database == ctx->record.names[BH_NAME_DATABASE];
+}
+
+/* An entry for a credential that is not cached: verify it, or word the anonymous one. */
+static enum bh_code
+admit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str credential,
+    struct entry **ret_entry)
+{
+    struct bh_edge_verdict verdict = {
+        .sub = BH_STR("anonymous"), .scope = BH_STR("anonymous"), .until_s = INT64_MAX};
+    if (credential.len > 0) {
+        BH_TRY(bh_edge_verify(r, ctx, credential, &verdict));
+    }
+    *ret_entry = insert(ctx, credential, &verdict);
+    return *ret_entry == NULL ? BH_E_NO_MEMORY : BH_OK;
+}
+
+enum bh_code
+bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str credential,
+    struct bh_str *ret_token, const char **ret_reason)
+{
+    if (!setup()) {
+        return BH_E_NO_MEMORY;
+    }
+    struct entry *entry = find(ctx, credential);
+    if (entry == NULL) {
+        BH_TRY(admit(r, ctx, credential, &entry));
+    }
+    if (!is_fresh(ctx, entry)) {
+        enum bh_code code = mint(ctx, entry, ret_reason);
+        if (code != BH_OK) {
+            drop(entry);
+            return code;
+        }
+    }
+    ngx_queue_remove(&entry->age);
+    ngx_queue_insert_head(&ages, &entry->age);
+    /* A copy: the entry may be evicted while nginx still reads the request's body. */
+    char *copy = ngx_pnalloc(r->pool, entry->token_len);
+    if (copy == NULL) {
+        return BH_E_NO_MEMORY;
+    }
+    memcpy(copy, entry->token, entry->token_len);
+    *ret_token = (struct bh_str){copy, entry->token_len};
+    return BH_OK;
+}
