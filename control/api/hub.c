@@ -1,0 +1,496 @@
+#include "control/api/hub.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control/api/log.h"
+#include "control/api/write.h"
+#include "control/db.h"
+#include "control/registry/registry.h"
+
+#define HEARTBEAT_MS 5000
+#define RECONNECT_MS 500
+#define BATCH_ROWS 500
+#define BATCH_BYTES ((size_t)8 << 20)
+#define PENDING_MAX ((size_t)256 << 10) /* a slow reader gets no more before it took this */
+
+struct bh_stream {
+    struct bh_hub *hub;
+    struct bh_stream *next;
+    unsigned refs; /* the request's and the watcher's */
+    char *cell;
+    char incarnation[BH_UID_TEXT];
+    int64_t seq;     /* the last row that was put into data; the watcher's own */
+    int64_t beat_ms; /* when the next heartbeat is due; the watcher's own */
+    struct MHD_Connection *connection;
+    bool suspended;
+    bool starved; /* the watcher left rows behind because data was full */
+    bool dead;    /* the request is over */
+    bool ended;   /* nothing more comes */
+    char *data;
+    size_t start;
+    size_t len;
+    size_t cap;
+};
+
+struct bh_hub {
+    pthread_mutex_t lock; /* of the list, and of all members of streams that two threads use */
+    struct bh_stream *streams;
+    pthread_t thread;
+    int wake; /* eventfd: a new stream, room in a starved one, or stop */
+    bool stop;
+    struct bh_db_pool *pool;
+    struct bh_db *db; /* the watcher's; NULL while there is none */
+};
+
+/* Where the feed stood when a round began. */
+struct round {
+    char incarnation[BH_UID_TEXT];
+    int64_t head;
+    int64_t now_ms;
+    bool more; /* some stream has rows to come */
+};
+
+static int64_t
+clock_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void
+kick(struct bh_hub *hub)
+{
+    const uint64_t one = 1;
+
+    if (write(hub->wake, &one, sizeof(one)) < 0 && errno != EAGAIN)
+        bh_log("feed", "cannot wake the watcher: %s", strerror(errno));
+}
+
+/* ---- streams, as the HTTP side sees them ---- */
+
+enum bh_code
+bh_stream_new(struct bh_hub *hub, const char *cell, const char *incarnation, int64_t after,
+    struct bh_stream **ret_stream, struct bh_error *err)
+{
+    struct bh_stream *stream = calloc(1, sizeof(*stream));
+
+    if (stream != NULL)
+        stream->cell = strdup(cell);
+    if (stream == NULL || stream->cell == NULL) {
+        free(stream);
+        return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
+    }
+    stream->hub = hub;
+    stream->refs = 1;
+    stream->seq = after;
+    memcpy(stream->incarnation, incarnation, BH_UID_TEXT);
+    (void)pthread_mutex_lock(&hub->lock);
+    stream->ended = hub->stop;
+    stream->next = hub->streams;
+    hub->streams = stream;
+    (void)pthread_mutex_unlock(&hub->lock);
+    kick(hub);
+    *ret_stream = stream;
+    return BH_OK;
+}
+
+/* With the lock held.  The last reference frees. */
+static void
+unref(struct bh_stream *stream)
+{
+    if (--stream->refs > 0)
+        return;
+    for (struct bh_stream **at = &stream->hub->streams; *at != NULL; at = &(*at)->next)
+        if (*at == stream) {
+            *at = stream->next;
+            break;
+        }
+    free(stream->cell);
+    free(stream->data);
+    free(stream);
+}
+
+void
+bh_stream_drop(struct bh_stream *stream)
+{
+    struct bh_hub *hub = stream->hub;
+
+    (void)pthread_mutex_lock(&hub->lock);
+    stream->dead = true;
+    stream->connection = NULL;
+    unref(stream);
+    (void)pthread_mutex_unlock(&hub->lock);
+}
+
+void
+bh_stream_bind(struct bh_stream *stream, struct MHD_Connection *connection)
+{
+    (void)pthread_mutex_lock(&stream->hub->lock);
+    stream->connection = connection;
+    (void)pthread_mutex_unlock(&stream->hub->lock);
+}
+
+ssize_t
+bh_stream_read(void *closure, uint64_t position, char *data, size_t size)
+{
+    struct bh_stream *stream = closure;
+    struct bh_hub *hub = stream->hub;
+    ssize_t result = 0;
+    bool wake = false;
+
+    (void)position;
+    (void)pthread_mutex_lock(&hub->lock);
+    if (stream->len > 0) {
+        size_t take = stream->len < size ? stream->len : size;
+        memcpy(data, stream->data + stream->start, take);
+        stream->start += take;
+        stream->len -= take;
+        if (stream->len == 0)
+            stream->start = 0;
+        wake = stream->starved && stream->len < PENDING_MAX;
+        result = (ssize_t)take;
+    } else if (stream->ended) {
+        result = MHD_CONTENT_READER_END_OF_STREAM;
+    } else {
+        stream->suspended = true;
+        MHD_suspend_connection(stream->connection);
+    }
+    (void)pthread_mutex_unlock(&hub->lock);
+    if (wake)
+        kick(hub);
+    return result;
+}
+
+/* With the lock held. */
+static void
+resume(struct bh_stream *stream)
+{
+    if (!stream->suspended)
+        return;
+    stream->suspended = false;
+    MHD_resume_connection(stream->connection);
+}
+
+static bool
+append(struct bh_stream *stream, struct bh_str text)
+{
+    if (stream->start > 0) {
+        memmove(stream->data, stream->data + stream->start, stream->len);
+        stream->start = 0;
+    }
+    if (stream->len + text.len > stream->cap) {
+        size_t cap = 2 * (stream->len + text.len);
+        char *data = realloc(stream->data, cap);
+        if (data == NULL)
+            return false;
+        stream->data = data;
+        stream->cap = cap;
+    }
+    memcpy(stream->data + stream->len, text.data, text.len);
+    stream->len += text.len;
+    return true;
+}
+
+/* ---- the watcher ---- */
+
+static void
+write_row(struct bh_buf *out, const char *incarnation, const struct bh_feed_row *row)
+{
+    struct bh_writer w = {.buf = out};
+
+    bh_write_open(&w, NULL, '{');
+    bh_write_text(&w, "incarnation", incarnation);
+    bh_write_int(&w, "seq", row->seq);
+    bh_write_int(&w, "no", row->no);
+    bh_write_int(&w, "version", row->version);
+    bh_write_raw(&w, "record", row->record);
+    bh_write_close(&w, '}');
+    bh_buf_putc(out, '\n');
+}
+
+/* Hand ${text} to the stream's connection, or end it where it cannot go on. */
+static void
+deliver(struct bh_stream *stream, struct bh_str text, bool end)
+{
+    (void)pthread_mutex_lock(&stream->hub->lock);
+    if (!stream->dead) {
+        if (end || !append(stream, text))
+            stream->ended = true;
+        if (stream->len > 0 || stream->ended)
+            resume(stream);
+    }
+    (void)pthread_mutex_unlock(&stream->hub->lock);
+}
+
+/* Is there room for more rows?  Where not, the reader will kick. */
+static bool
+has_room(struct bh_stream *stream)
+{
+    bool room;
+
+    (void)pthread_mutex_lock(&stream->hub->lock);
+    room = stream->len < PENDING_MAX;
+    stream->starved = !room;
+    (void)pthread_mutex_unlock(&stream->hub->lock);
+    return room;
+}
+
+static enum bh_code
+read_rows(struct bh_hub *hub, struct bh_stream *stream, struct round *round, struct bh_buf *out,
+    struct bh_error *err)
+{
+    struct bh_feed_row *rows;
+    size_t count;
+
+    BH_TRY(bh_feed_read(
+        hub->db, out->arena, stream->cell, stream->seq, BATCH_ROWS, &rows, &count, err));
+    for (size_t i = 0; i < count; i++)
+        write_row(out, round->incarnation, &rows[i]);
+    if (!bh_buf_ok(out))
+        return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
+    if (count > 0)
+        stream->seq = rows[count - 1].seq;
+    if (count == BATCH_ROWS) {
+        round->more = true;
+        return BH_OK;
+    }
+    if (stream->beat_ms == 0) /* all that was there at the start is written */
+        stream->beat_ms = round->now_ms;
+    return BH_OK;
+}
+
+static void
+beat(struct bh_stream *stream, const struct round *round, struct bh_buf *out)
+{
+    int64_t head = stream->seq > round->head ? stream->seq : round->head;
+
+    if (stream->beat_ms == 0 || round->now_ms < stream->beat_ms)
+        return;
+    bh_buf_printf(out, "{\"head\":%lld}\n", (long long)head);
+    stream->beat_ms = round->now_ms + HEARTBEAT_MS;
+    stream->seq = head; /* no row of this cell lies between */
+}
+
+/* Give one stream what is new.  Fails only where the registry does. */
+static enum bh_code
+feed(struct bh_hub *hub, struct bh_stream *stream, struct round *round, struct bh_error *err)
+{
+    struct bh_chunks chunks;
+    struct bh_buf out;
+    enum bh_code code = BH_OK;
+
+    if (!has_room(stream))
+        return BH_OK;
+    if (memcmp(stream->incarnation, round->incarnation, BH_UID_TEXT) != 0) {
+        deliver(stream, BH_STR(""), true);
+        return BH_OK;
+    }
+    bh_chunks_init(&chunks);
+    bh_buf_init_arena(&out, &chunks.arena, BATCH_BYTES);
+    if (stream->seq < round->head || stream->beat_ms == 0)
+        code = read_rows(hub, stream, round, &out, err);
+    if (code == BH_OK && !round->more)
+        beat(stream, round, &out);
+    if (code == BH_OK && out.len > 0)
+        deliver(stream, bh_buf_str(&out), false);
+    else if (code == BH_E_GONE || code == BH_E_NO_MEMORY)
+        deliver(stream, BH_STR(""), true);
+    bh_chunks_fini(&chunks);
+    return code == BH_E_GONE || code == BH_E_NO_MEMORY ? BH_OK : code;
+}
+
+/* The next stream to look at after ${last} (NULL: the first), with a reference of the watcher's. */
+static struct bh_stream *
+step(struct bh_hub *hub, struct bh_stream *last)
+{
+    struct bh_stream *stream;
+
+    (void)pthread_mutex_lock(&hub->lock);
+    stream = last == NULL ? hub->streams : last->next;
+    while (stream != NULL && (stream->dead || stream->ended))
+        stream = stream->next;
+    if (stream != NULL)
+        stream->refs++;
+    if (last != NULL)
+        unref(last);
+    (void)pthread_mutex_unlock(&hub->lock);
+    return stream;
+}
+
+static enum bh_code
+run_round(struct bh_hub *hub, struct round *round, struct bh_error *err)
+{
+    struct bh_stream *stream = NULL;
+    enum bh_code code;
+
+    round->more = false;
+    round->now_ms = clock_ms();
+    BH_TRY(bh_feed_head(hub->db, round->incarnation, &round->head, err));
+    code = BH_OK;
+    while ((stream = step(hub, stream)) != NULL) {
+        struct round one = *round;
+        one.more = false;
+        if (code == BH_OK)
+            code = feed(hub, stream, &one, err);
+        round->more = round->more || one.more;
+    }
+    return code;
+}
+
+static enum bh_code
+connect_watcher(struct bh_hub *hub, struct bh_error *err)
+{
+    if (hub->db != NULL)
+        return BH_OK;
+    BH_TRY(bh_db_take(hub->pool, &hub->db, err));
+    return bh_db_run(hub->db, NULL, err, "LISTEN bulkhead_feed");
+}
+
+/* Take the notifications that have come; were there any? */
+static bool
+take_notifications(struct bh_hub *hub)
+{
+    PGnotify *notify;
+    bool any = false;
+
+    while ((notify = PQnotifies(bh_db_conn(hub->db))) != NULL) {
+        PQfreemem(notify);
+        any = true;
+    }
+    return any;
+}
+
+/* When the next heartbeat is due, in ms from now. */
+static int
+until_beat(struct bh_hub *hub)
+{
+    int64_t now = clock_ms();
+    int64_t due = now + HEARTBEAT_MS;
+
+    (void)pthread_mutex_lock(&hub->lock);
+    for (const struct bh_stream *stream = hub->streams; stream != NULL; stream = stream->next)
+        if (!stream->dead && !stream->ended && !stream->starved && stream->beat_ms < due)
+            due = stream->beat_ms;
+    (void)pthread_mutex_unlock(&hub->lock);
+    return due <= now ? 0 : (int)(due - now);
+}
+
+static void
+wait_for_news(struct bh_hub *hub, int timeout_ms)
+{
+    struct pollfd fds[2] = {
+        {.fd = hub->wake, .events = POLLIN},
+        {.fd = hub->db == NULL ? -1 : PQsocket(bh_db_conn(hub->db)), .events = POLLIN},
+    };
+    uint64_t count;
+
+    if (poll(fds, 2, timeout_ms) < 0)
+        return;
+    if (fds[0].revents != 0 && read(hub->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
+        bh_log("feed", "cannot read the watcher's eventfd: %s", strerror(errno));
+    if (fds[1].revents != 0)
+        (void)PQconsumeInput(bh_db_conn(hub->db)); /* a broken connection shows in the round */
+}
+
+static bool
+stopping(struct bh_hub *hub)
+{
+    bool stop;
+
+    (void)pthread_mutex_lock(&hub->lock);
+    stop = hub->stop;
+    (void)pthread_mutex_unlock(&hub->lock);
+    return stop;
+}
+
+static void *
+watch(void *arg)
+{
+    struct bh_hub *hub = arg;
+    struct round round;
+    struct bh_error err;
+    bool down = false;
+
+    while (!stopping(hub)) {
+        enum bh_code code = connect_watcher(hub, &err);
+        if (code == BH_OK)
+            code = run_round(hub, &round, &err);
+        if (code != BH_OK) {
+            if (!down)
+                bh_log("feed", "the registry does not answer: %s", err.detail);
+            down = true;
+            bh_db_give(hub->db);
+            hub->db = NULL;
+            wait_for_news(hub, RECONNECT_MS);
+            continue;
+        }
+        if (down)
+            bh_log("feed", "the registry answers again");
+        down = false;
+        if (!take_notifications(hub) && !round.more)
+            wait_for_news(hub, until_beat(hub));
+    }
+    return NULL;
+}
+
+/* ---- start and stop ---- */
+
+enum bh_code
+bh_hub_start(const char *registry, struct bh_hub **ret_hub, struct bh_error *err)
+{
+    struct bh_hub *hub = calloc(1, sizeof(*hub));
+    enum bh_code code;
+
+    if (hub == NULL)
+        return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
+    (void)pthread_mutex_init(&hub->lock, NULL);
+    hub->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    code = bh_db_pool_new(registry, 1, &hub->pool, err);
+    if (code == BH_OK && hub->wake < 0)
+        code = bh_fail(err, BH_E_INTERNAL, "eventfd: %s", strerror(errno));
+    if (code == BH_OK && pthread_create(&hub->thread, NULL, watch, hub) != 0)
+        code = bh_fail(err, BH_E_INTERNAL, "cannot start the feed's thread");
+    if (code != BH_OK) {
+        bh_hub_free(hub);
+        return code;
+    }
+    *ret_hub = hub;
+    return BH_OK;
+}
+
+void
+bh_hub_close(struct bh_hub *hub)
+{
+    (void)pthread_mutex_lock(&hub->lock);
+    hub->stop = true;
+    for (struct bh_stream *stream = hub->streams; stream != NULL; stream = stream->next) {
+        stream->ended = true;
+        if (!stream->dead)
+            resume(stream);
+    }
+    (void)pthread_mutex_unlock(&hub->lock);
+    kick(hub);
+    (void)pthread_join(hub->thread, NULL);
+}
+
+void
+bh_hub_free(struct bh_hub *hub)
+{
+    if (hub == NULL)
+        return;
+    bh_db_give(hub->db);
+    bh_db_pool_free(hub->pool);
+    if (hub->wake >= 0)
+        (void)close(hub->wake);
+    (void)pthread_mutex_destroy(&hub->lock);
+    free(hub);
+}

@@ -1,0 +1,253 @@
+/* /v1/usage: what tenants used, by hour; and the absolute values that agents post. */
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "control/api/api.h"
+#include "control/api/page.h"
+#include "control/api/write.h"
+#include "core/meter.h"
+#include "core/time.h"
+
+#define DAY_US (INT64_C(86400) * 1000000)
+#define SOURCE_MAX 128
+
+/* ---- GET ---- */
+
+struct span {
+    int64_t from_us;
+    int64_t to_us;
+};
+
+static int64_t
+now_us(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void
+read_time(struct bh_request *request, const char *name, int64_t *time_us)
+{
+    const char *text = bh_query_get(&request->query, name);
+
+    if (text != NULL && !bh_time_parse(bh_str_of(text), time_us))
+        bh_param_bad(request, name, "must be a time as in RFC 3339");
+}
+
+/*
+ * The span, and the key of the last row.  A page token carries the span of the
+ * first page, because a default one moves on: "<from> <to> <key>".
+ */
+static void
+read_span(struct bh_request *request, const char **after, struct span *span)
+{
+    int used = 0;
+
+    span->to_us = now_us();
+    span->from_us = span->to_us - DAY_US;
+    read_time(request, "to", &span->to_us);
+    if (bh_query_get(&request->query, "from") == NULL)
+        span->from_us = span->to_us - DAY_US;
+    read_time(request, "from", &span->from_us);
+    if (*after == NULL)
+        return;
+    if (sscanf(*after, "%" SCNd64 " %" SCNd64 " %n", &span->from_us, &span->to_us, &used) != 2 ||
+        used == 0)
+        bh_param_bad(request, "page_token", "is no page token of this list");
+    else
+        *after += used;
+}
+
+static void
+write_row(struct bh_writer *w, const struct bh_usage_row *row)
+{
+    bh_write_open(w, NULL, '{');
+    bh_write_text(w, "tenant", row->tenant);
+    bh_write_text(w, "meter", row->meter);
+    bh_write_time(w, "hour", row->hour_us);
+    bh_write_int(w, "value", row->value);
+    bh_write_close(w, '}');
+}
+
+BH_HANDLER(bh_usage_get)
+{
+    const char *meter = bh_query_get(&request->query, "meter");
+    struct bh_writer w = {.buf = &reply->body};
+    struct bh_list list = {.tenant = bh_query_get(&request->query, "tenant")};
+    struct bh_usage_row *rows;
+    struct span span;
+    const char *last = NULL;
+    size_t count;
+    bool more;
+
+    bh_page_read(request, &list.limit, &list.after);
+    read_span(request, &list.after, &span);
+    if (meter != NULL && bh_meter_find(meter) == BH_METER_COUNT)
+        bh_param_bad(request, "meter", "is no meter");
+    BH_TRY(bh_issues_code(&request->issues, err));
+    BH_TRY(bh_usage_list(request->db, request->arena, &list, meter, span.from_us, span.to_us, &rows,
+        &count, &more, err));
+    bh_page_begin(&w);
+    for (size_t i = 0; i < count; i++)
+        write_row(&w, &rows[i]);
+    if (more && count > 0)
+        last =
+            bh_arena_printf(request->arena, "%" PRId64 " %" PRId64 " %s %s %" PRId64, span.from_us,
+                span.to_us, rows[count - 1].tenant, rows[count - 1].meter, rows[count - 1].hour_us);
+    bh_page_end(request, &w, last);
+    return BH_OK;
+}
+
+/* ---- POST ---- */
+
+struct post {
+    struct bh_str source;
+    uint64_t file_epoch;
+    struct bh_str sampled_at;
+    const struct bh_json *values;
+};
+
+struct value {
+    int64_t no;
+    struct bh_str meter;
+    int64_t value;
+};
+
+static enum bh_code
+check_printable(struct bh_str text, struct bh_error *err)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] < 0x21 || text.data[i] > 0x7e)
+            return bh_fail(err, BH_E_INVALID, "must be printable ASCII without spaces");
+    return BH_OK;
+}
+
+static enum bh_code
+check_time(struct bh_str text, struct bh_error *err)
+{
+    int64_t time_us;
+
+    if (bh_time_parse(text, &time_us))
+        return BH_OK;
+    return bh_fail(err, BH_E_INVALID, "must be a time as in RFC 3339");
+}
+
+static enum bh_code
+check_meter(struct bh_str text, struct bh_error *err)
+{
+    for (int meter = 0; meter < BH_METER_COUNT; meter++)
+        if (bh_str_is(text, bh_meter_slug((enum bh_meter)meter)))
+            return BH_OK;
+    return bh_fail(err, BH_E_INVALID, "is no meter");
+}
+
+static const struct bh_field value_rows[] = {
+    {.name = "no",
+        .kind = BH_FIELD_INT,
+        .required = true,
+        .min = 1,
+        .max = INT32_MAX,
+        .offset = offsetof(struct value, no)},
+    {.name = "meter",
+        .kind = BH_FIELD_STRING,
+        .required = true,
+        .max = BH_BODY_MAX,
+        .offset = offsetof(struct value, meter),
+        .rule = check_meter},
+    {.name = "value",
+        .kind = BH_FIELD_INT,
+        .required = true,
+        .max = INT64_MAX,
+        .offset = offsetof(struct value, value)},
+};
+static const struct bh_fields value_fields = {
+    value_rows, sizeof(value_rows) / sizeof(value_rows[0])};
+
+static const struct bh_field post_rows[] = {
+    {.name = "source",
+        .kind = BH_FIELD_STRING,
+        .required = true,
+        .min = 1,
+        .max = SOURCE_MAX,
+        .offset = offsetof(struct post, source),
+        .rule = check_printable},
+    {.name = "file_epoch",
+        .kind = BH_FIELD_UINT,
+        .required = true,
+        .offset = offsetof(struct post, file_epoch)},
+    {.name = "sampled_at",
+        .kind = BH_FIELD_STRING,
+        .required = true,
+        .max = BH_BODY_MAX,
+        .offset = offsetof(struct post, sampled_at),
+        .rule = check_time},
+    {.name = "values",
+        .kind = BH_FIELD_LIST,
+        .required = true,
+        .max = BH_BODY_MAX,
+        .offset = offsetof(struct post, values),
+        .fields = &value_fields},
+};
+static const struct bh_fields post_fields = {post_rows, sizeof(post_rows) / sizeof(post_rows[0])};
+
+/* An agent's sources are its own id, and what stands below it. */
+static enum bh_code
+check_source(struct bh_request *request, struct bh_str source, struct bh_error *err)
+{
+    struct bh_str id = bh_str_of(request->principal.id);
+    bool below = source.len > id.len && source.data[id.len] == '/' &&
+                 memcmp(source.data, id.data, id.len) == 0;
+
+    if (below || bh_str_eq(source, id))
+        return BH_OK;
+    return bh_fail_at(err, BH_E_NOT_PERMITTED, "/source", "agent %s may post as itself only",
+        request->principal.id);
+}
+
+static enum bh_code
+read_values(struct bh_request *request, const struct bh_json *list,
+    struct bh_usage_value **ret_values, size_t *ret_count, struct bh_error *err)
+{
+    struct bh_usage_value *values;
+    size_t count = 0;
+
+    for (const struct bh_json *item = list->first; item != NULL; item = item->next)
+        count++;
+    values = bh_arena_zalloc(request->arena, (count + 1) * sizeof(*values));
+    if (values == NULL)
+        return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
+    count = 0;
+    for (const struct bh_json *item = list->first; item != NULL; item = item->next) {
+        struct value value = {0};
+        bh_fields_take(&value_fields, item, &value);
+        values[count].no = (int32_t)value.no;
+        values[count].meter = bh_text(request, value.meter);
+        values[count].value = value.value;
+        if (values[count++].meter == NULL)
+            return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
+    }
+    *ret_values = values;
+    *ret_count = count;
+    return BH_OK;
+}
+
+BH_HANDLER(bh_usage_post_all)
+{
+    struct bh_usage_value *values = NULL;
+    struct post post = {0};
+    int64_t sampled_us;
+    size_t count = 0;
+
+    BH_TRY(bh_body_read(request, &post_fields, &post, err));
+    BH_TRY(check_source(request, post.source, err));
+    BH_TRY(read_values(request, post.values, &values, &count, err));
+    if (!bh_time_parse(post.sampled_at, &sampled_us))
+        return bh_fail_at(err, BH_E_INVALID, "/sampled_at", "must be a time as in RFC 3339");
+    BH_TRY(bh_usage_post(request->db, bh_text(request, post.source), post.file_epoch, sampled_us,
+        values, count, err));
+    reply->status = 204;
+    return BH_OK;
+}
