@@ -161,6 +161,7 @@ allowed_node(const Node *node)
     case T_CoerceViaIO:
     case T_CollateExpr:
     case T_ArrayExpr:
+    case T_NamedArgExpr:
         return true;
     case T_Param:
         return ((const Param *)node)->paramkind == PARAM_EXTERN;
@@ -269,6 +270,8 @@ bh_constant_literal_token(const Query *query)
     if (!is_enter(target))
         return false;
     arg = linitial(((const FuncExpr *)target)->args);
+    if (IsA(arg, NamedArgExpr))
+        arg = (Node *)((NamedArgExpr *)arg)->arg;
     while (arg != NULL && IsA(arg, RelabelType))
         arg = (Node *)((RelabelType *)arg)->arg;
     return arg == NULL || !IsA(arg, Param);

@@ -15,30 +15,15 @@ import time
 import psycopg2
 
 import bhtoken
+from ports import Ports
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PREFIX = pathlib.Path(os.environ.get("BULKHEAD_BUILD", ROOT / "build")).resolve()
 BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
 USER = "bulkhead"
 POOL_PASSWORD = "pool-secret"
+PORTS = Ports()
 MASTER, INSTALL, SERVER_UID = bytes(range(32)), b"\x11" * 16, b"\x22" * 16
-
-
-def free_port():
-    """A free port below the ephemeral range (32768), where no client's port can take it from us."""
-    for port in range(21000 + os.getpid() % 7000, 32768):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                if port not in _given:
-                    _given.add(port)
-                    return port
-            except OSError:
-                continue
-    raise RuntimeError("no free port below 32768")
-
-
-_given = set()
 
 
 def as_engine_user():
@@ -75,7 +60,7 @@ class Server:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="bh-data-"))
         os.chmod(self.dir, 0o755)
         give_to_engine_user(self.dir)
-        self.data, self.port = self.dir / "pg", free_port()
+        self.data, self.port = self.dir / "pg", PORTS.take()
         self.key_file = self.dir / "server-main.key"
         self.log = self.dir / "pg.log"
         self.server_keys = {}
@@ -160,7 +145,7 @@ bulkhead.server = 'main'
         give_to_engine_user(fresh)
         os.replace(fresh, self.key_file)
 
-    def token(self, no, tenant, database="shared1", *, key_epoch=1, key=None, kid=None, **claims):
+    def token(self, no, tenant, database="shared1", /, *, key_epoch=1, key=None, kid=None, **claims):
         if key is None:
             key = bhtoken.database_key(bhtoken.derive_server_key(MASTER, INSTALL, SERVER_UID, key_epoch), database)
         return bhtoken.sign_tenant_token(key, kid or f"main.{key_epoch}", no, tenant, database=database, **claims)
@@ -213,7 +198,7 @@ class Bouncer:
     """PgBouncer in transaction mode before a Server: one `*` line, SCRAM pass-through."""
 
     def __init__(self, server, pool_size=1):
-        self.server, self.port = server, free_port()
+        self.server, self.port = server, PORTS.take()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="bh-bouncer-"))
         give_to_engine_user(self.dir)
         secret = server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'bulkhead_pool'")[0][0]
