@@ -1,0 +1,62 @@
+#include "cli/cli.h"
+
+const struct bh_option_row bh_option_rows[BH_OPT_COUNT] = {
+#define BH_OPTION(name, word, letter, value, variable, help) {word, letter, value, variable, help},
+#include "cli/options.def"
+#undef BH_OPTION
+};
+
+/* clang-format off */
+#define PORTS (BH_OPT_BIT(EDGE_PORT) | BH_OPT_BIT(CONTROL_PORT) | BH_OPT_BIT(POSTGRES_PORT) | \
+    BH_OPT_BIT(PGBOUNCER_PORT) | BH_OPT_BIT(APP_PORT) | BH_OPT_BIT(AGENT_PORT) | \
+    BH_OPT_BIT(REDIS_PORT))
+#define TJ "table|json"
+
+const struct bh_command bh_commands[] = {
+    {"up", "", 0, 0, PORTS | BH_OPT_BIT(BASE_DOMAIN), TJ,
+        "start everything on this machine, and the example tenants the first time",
+        "Starts PostgreSQL, PgBouncer, nginx, the control plane and the example application on\n"
+        "127.0.0.1 under the state directory.  Where they run already, only what changed is\n"
+        "restarted.  The first time it applies the tenants acme, globex and umbrella.",
+        bh_cmd_up, false},
+    {"down", "", 0, 0, 0, TJ, "stop everything; the state stays", NULL, bh_cmd_down, false},
+    {"status", "", 0, 0, 0, TJ "|env", "what runs, and how it is (exit 2: not all is up)",
+        "-o env prints NAME=value lines for a shell: eval \"$(bulkhead status -o env)\"",
+        bh_cmd_status, false},
+    {"apply", "", 0, 0, BH_OPT_BIT(FILE) | BH_OPT_BIT(TIMEOUT), TJ,
+        "make tenants as their files say",
+        "All files are checked before anything is changed.  Prints what will happen, then follows\n"
+        "each operation to its end.",
+        bh_cmd_apply, false},
+    {"diff", "", 0, 0, BH_OPT_BIT(FILE) | BH_OPT_BIT(EXIT_CODE), TJ,
+        "what apply would change", NULL, bh_cmd_diff, false},
+    {"get tenants", "[id]", 0, 1, BH_OPT_BIT(SEARCH), TJ, "list tenants, or show one", NULL,
+        bh_cmd_get_tenants, false},
+    {"get tenant", "[id]", 0, 1, BH_OPT_BIT(SEARCH), TJ, "list tenants, or show one", NULL,
+        bh_cmd_get_tenants, true},
+    {"tenant list", "", 0, 0, BH_OPT_BIT(SEARCH), TJ, "list tenants", NULL,
+        bh_cmd_tenant_list, false},
+    {"tenant get", "<id>", 1, 1, 0, TJ, "show a tenant", NULL, bh_cmd_tenant_get, false},
+    {"tenant delete", "<id>", 1, 1, BH_OPT_BIT(NOW) | BH_OPT_BIT(TIMEOUT), TJ,
+        "remove a tenant and its data (needs --now)", NULL, bh_cmd_tenant_delete, false},
+    {"op list", "", 0, 0, BH_OPT_BIT(TENANT) | BH_OPT_BIT(LIMIT), TJ,
+        "list operations, newest first", NULL, bh_cmd_op_list, false},
+    {"op get", "<op>", 1, 1, 0, TJ, "show an operation and its steps", NULL,
+        bh_cmd_op_get, false},
+    {"op watch", "<op>", 1, 1, BH_OPT_BIT(TIMEOUT), TJ, "follow an operation to its end", NULL,
+        bh_cmd_op_watch, false},
+    {"op resume", "<op>", 1, 1, BH_OPT_BIT(TIMEOUT), TJ,
+        "start a failed or undone operation again", NULL, bh_cmd_op_resume, false},
+    {"token", "<tenant>", 1, 1, BH_OPT_BIT(USER) | BH_OPT_BIT(JOB) | BH_OPT_BIT(TTL), TJ,
+        "print a token of a tenant (needs --user or --job)",
+        "--user SUB gives a user token for the edge: curl -H \"Authorization: Bearer $(...)\".\n"
+        "--job gives a tenant token for bulkhead.enter() in scripts and psql (at most 3600 s);\n"
+        "the subject is then `operator` unless --user says otherwise.",
+        bh_cmd_token, false},
+    {"version", "", 0, 0, 0, TJ, "print the version", NULL, bh_cmd_version, false},
+    {"help", "[command]", 0, 3, 0, TJ, "print this, or what a command takes", NULL,
+        bh_cmd_help, false},
+};
+/* clang-format on */
+
+const size_t bh_command_count = sizeof(bh_commands) / sizeof(bh_commands[0]);

@@ -1,0 +1,16 @@
+/* Lists of tenants, for the commands that show one. */
+#ifndef BH_CLI_TENANT_H
+#define BH_CLI_TENANT_H
+
+#include <jansson.h>
+
+#include "cli/http.h"
+
+/** bh_tenants_read(client, search, ret_items, err): all tenants (all pages) whose id or name contains ${search} (NULL: any); owned. */
+enum bh_code bh_tenants_read(struct bh_client *client, const char *search, json_t **ret_items,
+    struct bh_error *err) BH_MUSTCHECK;
+
+/** bh_tenants_print(arena, items): as a table on stdout; returns the exit code. */
+int bh_tenants_print(struct bh_arena *arena, const json_t *items);
+
+#endif
