@@ -5,6 +5,10 @@
 
 #include "core/str.h"
 
+#undef bh_fail /* macros for the analyzer */
+#undef bh_fail_at
+#undef bh_hint
+
 struct row {
     const char *slug;
     int http;

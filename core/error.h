@@ -63,6 +63,13 @@ enum bh_code bh_fail_at(struct bh_error *err, enum bh_code code, const char *poi
  */
 enum bh_code bh_hint(struct bh_error *err, const char *fmt, ...) BH_PRINTF(2, 3);
 
+#ifdef __clang_analyzer__
+/* The analyzer sees one file at a time: tell it that what these return is never BH_OK. */
+#define bh_fail(err, code, ...) ((void)bh_fail((err), (code), __VA_ARGS__), (code))
+#define bh_fail_at(err, code, ...) ((void)bh_fail_at((err), (code), __VA_ARGS__), (code))
+#define bh_hint(err, ...) ((void)bh_hint((err), __VA_ARGS__), BH_E_INTERNAL)
+#endif
+
 /* Facts of a code, from core/tbl/errors.def.  Never NULL; BH_OK gives 200, 0. */
 int bh_code_http(enum bh_code code);             /* HTTP status */
 int bh_code_exit(enum bh_code code);             /* exit code of the CLI */
