@@ -1,0 +1,69 @@
+/* The table of host names is tests/golden/host.json; here is what a table cannot say. */
+#include "tests/unit/core/test.h"
+
+#include "core/host.h"
+
+static void
+on_failure_nothing_is_written(void **state)
+{
+    (void)state;
+    char id[BH_TENANT_ID_MAX + 1] = "untouched";
+    size_t len = 99;
+    struct bh_error err;
+    assert_code(bh_host_tenant(BH_STR("www.localhost"), BH_STR("localhost"), id, &len, &err),
+        BH_E_TENANT_UNKNOWN);
+    assert_code(bh_host_tenant(BH_STR("10.0.0.1"), BH_STR("localhost"), id, &len, &err),
+        BH_E_TENANT_MISSING);
+    assert_string_equal(id, "untouched");
+    assert_int_equal(len, 99);
+    assert_code(bh_host_tenant(BH_STR("A.localhost"), BH_STR("localhost"), id, &len, &err), BH_OK);
+    assert_string_equal(id, "a");
+    assert_int_equal(len, 1);
+}
+
+static void
+every_byte_that_is_no_letter_makes_the_host_unknown(void **state)
+{
+    (void)state;
+    int known = 0;
+    for (int c = 0; c < 256; c++) {
+        char host[] = "aXb.localhost", id[BH_TENANT_ID_MAX + 1];
+        size_t len;
+        host[1] = (char)c;
+        enum bh_code code = bh_host_tenant(
+            (struct bh_str){host, sizeof(host) - 1}, BH_STR("localhost"), id, &len, NULL);
+        if (code == BH_OK)
+            known++;
+        else
+            assert_code(code, BH_E_TENANT_UNKNOWN);
+    }
+    assert_int_equal(known, 26 + 26 + 10 + 1);
+}
+
+static void
+a_host_of_a_megabyte_is_unknown(void **state)
+{
+    (void)state;
+    size_t size = 1 << 20, len;
+    char *host = malloc(size), id[BH_TENANT_ID_MAX + 1];
+    assert_non_null(host);
+    memset(host, 'a', size);
+    memcpy(host + size - 10, ".localhost", 10);
+    assert_code(bh_host_tenant((struct bh_str){host, size}, BH_STR("localhost"), id, &len, NULL),
+        BH_E_TENANT_UNKNOWN);
+    assert_code(
+        bh_host_tenant((struct bh_str){host + size - 20, 20}, BH_STR("localhost"), id, &len, NULL),
+        BH_OK);
+    free(host);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(on_failure_nothing_is_written),
+        cmocka_unit_test(every_byte_that_is_no_letter_makes_the_host_unknown),
+        cmocka_unit_test(a_host_of_a_megabyte_is_unknown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
