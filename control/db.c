@@ -241,7 +241,7 @@ bh_db_begin(struct bh_db *db, struct bh_error *err)
 enum bh_code
 bh_db_commit(struct bh_db *db, struct bh_error *err)
 {
-    PGresult *result;
+    PGresult *result = NULL;
     BH_TRY(bh_db_run(db, &result, err, "COMMIT"));
     /* COMMIT of a failed transaction rolls back, and says so only here. */
     bool committed = strcmp(PQcmdStatus(result), "COMMIT") == 0;

@@ -226,7 +226,7 @@ enum bh_code
 bh_key_file_parse(struct bh_str text, struct bh_key_row ret_rows[BH_KEY_ROWS_MAX],
     size_t *ret_count, struct bh_error *err)
 {
-    struct bh_key_row rows[BH_KEY_ROWS_MAX];
+    struct bh_key_row rows[BH_KEY_ROWS_MAX] = {0};
     size_t count = 0;
     const char *problem = NULL;
     while (text.len > 0 && problem == NULL) {

@@ -49,7 +49,7 @@ static enum bh_code
 insert_missing(struct bh_db *db, const struct bh_install_seed *seed, const char *endpoints,
     struct bh_error *err)
 {
-    struct uids uids;
+    struct uids uids = {0};
     BH_TRY(make_uids(&uids, err));
     BH_TRY(bh_db_run(db, NULL, err,
         "INSERT INTO install (uid, incarnation) VALUES ($1, $2) ON CONFLICT DO NOTHING",
