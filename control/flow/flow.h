@@ -23,12 +23,20 @@ struct bh_flow_config {
     const char *cell;              /* whose tenants these workers run */
     const char *state_dir;         /* failpoint counters (test builds) */
     unsigned workers;
-    int lease_ms;                  /* default 10000; heartbeat at a third of it */
+    int lease_ms;                  /* 0: 10000; heartbeat at a third of it */
+    int deadline_ms;               /* 0: each step's own (steps.c); tests shorten it */
+    void (*log)(void *arg, const char *line); /* NULL: quiet; called by any worker */
+    void *log_arg;
 };
 
 struct bh_flow;
 
-/** bh_flow_start(config, ret_flow, err): start the workers; they wait for NOTIFY bulkhead_flow and poll each second. */
+/**
+ * bh_flow_start(config, ret_flow, err):
+ * Read the application's migrations and start the workers; they wait for NOTIFY
+ * bulkhead_flow and poll each second.  They hold ${workers} + 1 connections of
+ * the pool all the time.  BH_E_CONFIG where the migrations cannot be read.
+ */
 enum bh_code bh_flow_start(
     const struct bh_flow_config *config, struct bh_flow **ret_flow, struct bh_error *err)
     BH_MUSTCHECK;

@@ -73,6 +73,8 @@ CREATE TABLE tenant (
     updated_at          timestamptz NOT NULL DEFAULT now()
 );
 CREATE UNIQUE INDEX tenant_living_id ON tenant (id) WHERE state <> 'gone';
+-- How full a shared database is.
+CREATE INDEX tenant_place ON tenant (server, database) WHERE state <> 'gone';
 
 CREATE TABLE operation (
     id          text COLLATE "C" PRIMARY KEY,           -- op_<ULID>

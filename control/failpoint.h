@@ -1,0 +1,49 @@
+/*
+ * Failpoints: a way for tests to kill, fail or freeze this program at one exact
+ * place, once.  Compiled in only where the build has -Dfailpoints=true.
+ *
+ * BULKHEAD_FAILPOINT=<step>:<before|after>:<kill|error|delay>[:n] acts at the
+ * n-th passage of that place, counted in <state>/failpoints/ over all
+ * processes, and never again in this state directory.  A delay freezes the
+ * worker and its heartbeat, by default for 15 s, else as many ms as
+ * BULKHEAD_FAILPOINT_DELAY_MS says.
+ */
+#ifndef BH_CONTROL_FAILPOINT_H
+#define BH_CONTROL_FAILPOINT_H
+
+#include "bh_config.h"
+
+enum bh_failpoint { BH_FAILPOINT_NONE, BH_FAILPOINT_ERROR, BH_FAILPOINT_DELAY };
+
+#ifdef BH_FAILPOINTS
+
+/**
+ * bh_failpoint_pass(state_dir, step, when):
+ * Count a passage of ${step} ${when} ("before", "after") and tell what is to
+ * happen; a kill happens in here.  ${state_dir} NULL: nothing ever.
+ */
+enum bh_failpoint bh_failpoint_pass(const char *state_dir, const char *step, const char *when);
+
+/** bh_failpoint_delay_ms(): how long a delay lasts. */
+int bh_failpoint_delay_ms(void);
+
+#else
+
+static inline enum bh_failpoint
+bh_failpoint_pass(const char *state_dir, const char *step, const char *when)
+{
+    (void)state_dir;
+    (void)step;
+    (void)when;
+    return BH_FAILPOINT_NONE;
+}
+
+static inline int
+bh_failpoint_delay_ms(void)
+{
+    return 0;
+}
+
+#endif
+
+#endif
