@@ -104,6 +104,9 @@ bh_client_open(const struct bh_cli *cli, struct bh_client *ret_client, struct bh
         return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
     for (size_t len = strlen(base); len > 0 && base[len - 1] == '/'; len--)
         base[len - 1] = '\0';
+    if (strncmp(base, "http://", 7) != 0 && strncmp(base, "https://", 8) != 0)
+        return bh_fail(
+            err, BH_E_CONFIG, "BULKHEAD_URL is no http:// or https:// address: %s", base);
     ret_client->base = base;
     ret_client->local = is_loopback(base);
     if (token != NULL && *token != '\0')
@@ -188,9 +191,8 @@ unreachable(const struct bh_client *client, CURLcode code, struct bh_error *err)
 {
     if (interrupted != 0)
         return bh_fail(err, BH_E_TIMEOUT, "interrupted");
-    if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
-        return bh_fail(
-            err, BH_E_CONFIG, "BULKHEAD_URL is no http:// or https:// address: %s", client->base);
+    if (code == CURLE_URL_MALFORMAT)
+        return bh_fail(err, BH_E_CONFIG, "BULKHEAD_URL is no address: %s", client->base);
     (void)bh_fail(err, BH_E_UNAVAILABLE, "cannot reach the control plane at %s: %s", client->base,
         curl_easy_strerror(code));
     return client->local ? bh_hint(err, "start it with: bulkhead up")

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/str.h"
+
 #define TEXT_MAX ((size_t)1 << 20)
 
 const struct bh_port_row bh_port_rows[BH_PORT_COUNT] = {
@@ -124,6 +126,21 @@ read_settings(const struct bh_cli *cli, struct bh_state *state, struct bh_error 
     return BH_OK;
 }
 
+/* The port that the environment names, or the default. */
+static enum bh_code
+read_port(const struct bh_port_row *row, long *ret_port, struct bh_error *err)
+{
+    const char *name = bh_option_rows[row->option].variable;
+    const char *text = variable(name);
+    uint64_t port = (uint64_t)row->fallback;
+
+    if (text != NULL && (!bh_str_uint(bh_str_of(text), 65535, &port) || port == 0))
+        return bh_fail(err, BH_E_CONFIG,
+            "the environment variable %s must be a whole number from 1 to 65535", name);
+    *ret_port = (long)port;
+    return BH_OK;
+}
+
 enum bh_code
 bh_state_find(const struct bh_cli *cli, struct bh_state *ret_state, struct bh_error *err)
 {
@@ -136,9 +153,7 @@ bh_state_find(const struct bh_cli *cli, struct bh_state *ret_state, struct bh_er
     BH_TRY(make_absolute(ret_state->path, err));
     ret_state->exists = false;
     for (int i = 0; i < BH_PORT_COUNT; i++)
-        if (bh_cli_number(cli, bh_port_rows[i].option, 1, 65535, bh_port_rows[i].fallback,
-                &ret_state->ports[i]) != 0)
-            return bh_fail(err, BH_E_CONFIG, "a port is not usable");
+        BH_TRY(read_port(&bh_port_rows[i], &ret_state->ports[i], err));
     return read_settings(cli, ret_state, err);
 }
 
