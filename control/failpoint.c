@@ -2,6 +2,7 @@
 
 #ifdef BH_FAILPOINTS
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -74,6 +75,22 @@ bh_failpoint_pass(const char *state_dir, const char *step, const char *when)
     if (bh_str_is(spec.what, "error"))
         return BH_FAILPOINT_ERROR;
     return bh_str_is(spec.what, "delay") ? BH_FAILPOINT_DELAY : BH_FAILPOINT_NONE;
+}
+
+void
+bh_failpoint_start(const char *state_dir)
+{
+    const char *text = getenv("BULKHEAD_FAILPOINT");
+    char path[4096];
+    struct dirent *entry;
+    snprintf(path, sizeof(path), "%s/failpoints", state_dir ? state_dir : "");
+    DIR *dir = state_dir ? opendir(path) : NULL;
+    if (!dir)
+        return;
+    while ((entry = readdir(dir)))
+        if (entry->d_type == DT_REG && !(text && strcmp(text, entry->d_name) == 0))
+            unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
 }
 
 int

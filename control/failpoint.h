@@ -4,7 +4,8 @@
  *
  * BULKHEAD_FAILPOINT=<step>:<before|after>:<kill|error|delay>[:n] acts at the
  * n-th passage of that place, counted in <state>/failpoints/ over all
- * processes, and never again in this state directory.  A delay freezes the
+ * processes, and then never again; a start without the variable, or with
+ * another, forgets the count, so that a place can be armed anew.  A delay freezes the
  * worker and its heartbeat, by default for 15 s, else as many ms as
  * BULKHEAD_FAILPOINT_DELAY_MS says.
  */
@@ -24,6 +25,9 @@ enum bh_failpoint { BH_FAILPOINT_NONE, BH_FAILPOINT_ERROR, BH_FAILPOINT_DELAY };
  */
 enum bh_failpoint bh_failpoint_pass(const char *state_dir, const char *step, const char *when);
 
+/** bh_failpoint_start(state_dir): forget the counts of what is not armed now; at the program's start. */
+void bh_failpoint_start(const char *state_dir);
+
 /** bh_failpoint_delay_ms(): how long a delay lasts. */
 int bh_failpoint_delay_ms(void);
 
@@ -36,6 +40,12 @@ bh_failpoint_pass(const char *state_dir, const char *step, const char *when)
     (void)step;
     (void)when;
     return BH_FAILPOINT_NONE;
+}
+
+static inline void
+bh_failpoint_start(const char *state_dir)
+{
+    (void)state_dir;
 }
 
 static inline int

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control/failpoint.h"
+
 #define LEASE_MS 10000
 #define RECONNECT_MS 500
 #define STOP_S 5
@@ -247,6 +249,7 @@ bh_flow_start(const struct bh_flow_config *config, struct bh_flow **ret_flow, st
         free_flow(flow);
         return code;
     }
+    bh_failpoint_start(config->state_dir);
     BH_TRY(start_threads(flow, err));
     *ret_flow = flow;
     return BH_OK;
