@@ -31,7 +31,9 @@ row_of(enum bh_code code)
     return (unsigned)code < BH_CODE_COUNT ? &rows[code] : &rows[BH_E_INTERNAL];
 }
 
-/* By way of a copy, as an argument may be the very text that is replaced; never half a character.
+static void format(char *ret_text, size_t size, const char *fmt, va_list args) BH_PRINTF(3, 0);
+
+/* By way of a copy, as an argument may be the very text that is replaced; no character is halved.
  */
 static void
 format(char *ret_text, size_t size, const char *fmt, va_list args)
@@ -62,6 +64,8 @@ bh_fail(struct bh_error *err, enum bh_code code, const char *fmt, ...)
     err->pointer[0] = '\0';
     return code;
 }
+
+static void copy_pointer(char ret_pointer[BH_POINTER_MAX], const char *fmt, ...) BH_PRINTF(2, 3);
 
 static void
 copy_pointer(char ret_pointer[BH_POINTER_MAX], const char *fmt, ...)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/codec.h"
+#include "core/token.h"
 #include "snapshot/place.h"
 
 #define WORDS_MAX 6
@@ -76,8 +77,8 @@ read_server(const struct bh_str *words, struct bh_keyring *keyring)
     struct bh_str name = words[1];
     struct bh_str kid = words[2];
     size_t i = server_index(keyring, name);
-    if (i >= BH_KEYRING_SERVERS_MAX || name.len == 0 || name.len >= BH_PGNAME || kid.len == 0 ||
-        kid.len >= BH_KID_MAX) {
+    if (i >= BH_KEYRING_SERVERS_MAX || name.len >= BH_PGNAME || !bh_token_word_valid(name) ||
+        !bh_kid_valid(kid)) {
         return false;
     }
     if (i == keyring->server_count) {
@@ -235,7 +236,7 @@ check_file(int fd, const char *path, struct bh_error *err)
     }
     if ((st.st_mode & 07) != 0) {
         bh_fail(err, BH_E_CONFIG, "keyring %s is open to everybody", path);
-        (void) bh_hint(err, "chmod 0400 %s, and rotate its keys", path);
+        (void)bh_hint(err, "chmod 0400 %s, and rotate its keys", path);
         return BH_E_CONFIG;
     }
     return BH_OK;

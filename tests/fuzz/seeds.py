@@ -1,0 +1,76 @@
+#!/usr/bin/python3
+"""Writes the seed corpora tests/fuzz/corpus/<target>/ from the golden vectors: tests/fuzz/seeds.py"""
+import base64
+import hashlib
+import json
+import pathlib
+
+HERE = pathlib.Path(__file__).resolve().parent
+GOLDEN = HERE.parent / "golden"
+HEX = bytes(range(32)).hex()
+UID = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+def golden(name):
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def unsigned(token):
+    """Header and payload on two lines, from which a target makes a rightly signed token."""
+    parts = token.split(".")
+    return b"\n".join(base64.urlsafe_b64decode(p + "=" * (-len(p) % 4)) for p in parts[:2])
+
+
+def tokens(name):
+    """All that are accepted, the first refused one of every few, each decoded; two as they are."""
+    cases = golden(name)["cases"]
+    good = [c["token"] for c in cases if c["expect"] == "ok"]
+    bad = [c["token"] for c in cases if c["expect"] != "ok" and c["token"].count(".") == 2]
+    for token in good + bad[::6]:
+        if len(token) < 1600:
+            yield unsigned(token)
+    yield from (token.encode() for token in good[:2])
+
+
+def documents():
+    for name in ("token", "usertoken"):
+        for seed in tokens(name):
+            yield from seed.split(b"\n", 1)
+    for text in ('[1,-2.5e+3,0,true,false,null,"x"]', '{"a":{"b":[{}]},"c":"\\u00e4\\ud83d\\ude00\\n"}',
+                 "[" * 16 + "]" * 16, '{"id":"acme","limits":{"requests_per_second":100,"burst":200}}',
+                 '{"a":1,"\\u0061":2}', '"\\ud800"'):
+        yield text.encode()
+
+
+def key_files():
+    row = f"main.1 {HEX} 1790000000 1800000000\n"
+    yield from (b"", row.encode(), row.rstrip().encode(), (row + row.replace(".1", ".2")).encode(),
+                "".join(row.replace(".1", f".{i}") for i in range(4)).encode(), (row + row).encode(),
+                row.replace("0102", "01 2").encode(), row.upper().encode())
+
+
+def keyrings():
+    user = f"user 1 {HEX} 1790000000 1800000000\n"
+    server = f"server main main.1 {HEX} 1790000000 1800000000\n"
+    head = f"install {UID}\ncell {UID}\n"
+    for text in (head, head + user + server, head + user + user.replace(" 1 ", " 2 ") + server +
+                 server.replace("main.1", "main.2") + server.replace("main", "other"), user, "",
+                 head + server.replace(" main ", " \0main ")):
+        yield text.encode()
+
+
+def main():
+    corpora = {"token": tokens("token"), "usertoken": tokens("usertoken"), "json": documents(),
+               "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
+               "keyfile": key_files(), "keyring": keyrings()}
+    for target, seeds in corpora.items():
+        folder = HERE / "corpus" / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
+        for seed in seeds:
+            (folder / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
+
+
+if __name__ == "__main__":
+    main()
