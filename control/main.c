@@ -419,7 +419,7 @@ main(int argc, char **argv)
 
     if (status >= 0)
         return status;
-#ifndef __SANITIZE_ADDRESS__ /* the leak checker attaches to the process */
+#ifndef __SANITIZE_ADDRESS__         /* the leak checker attaches to the process */
     (void)prctl(PR_SET_DUMPABLE, 0); /* keys are in this memory: no core, no ptrace by others */
 #endif
     (void)sigemptyset(&signals);
