@@ -1,0 +1,225 @@
+#include "agent/children.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/log.h"
+#include "agent/ports.h"
+#include "agent/proc.h"
+#include "agent/launch.h"
+
+/* ---- what is left of a process that was killed: nginx workers, server backends ---- */
+
+struct strays {
+    char program[PATH_MAX];
+    char cwd[PATH_MAX];   /* of the component */
+    char data[PATH_MAX];  /* a server's backends sit in the data directory */
+    pid_t session;
+    pid_t keep;           /* never this one */
+    int signal;
+    unsigned count;
+};
+
+/* A program that was replaced on disk shows as "<path> (deleted)". */
+static bool
+same_program(const char *exe, const char *program)
+{
+    size_t len = strlen(program);
+    return strncmp(exe, program, len) == 0 && (!exe[len] || strcmp(exe + len, " (deleted)") == 0);
+}
+
+static bool
+is_ours(const struct strays *strays, const struct bh_proc *proc)
+{
+    char path[64], exe[PATH_MAX], cwd[PATH_MAX];
+    struct stat st;
+    snprintf(path, sizeof(path), "/proc/%d", (int)proc->pid);
+    if (proc->pid == strays->keep || proc->pid == getpid() || stat(path, &st) != 0)
+        return false;
+    if (strays->session && proc->session == strays->session)
+        return true;
+    return st.st_uid == geteuid() && bh_proc_link(proc->pid, "exe", exe, sizeof(exe)) &&
+           same_program(exe, strays->program) &&
+           bh_proc_link(proc->pid, "cwd", cwd, sizeof(cwd)) &&
+           (strcmp(cwd, strays->cwd) == 0 || strcmp(cwd, strays->data) == 0);
+}
+
+static void
+signal_stray(void *arg, const struct bh_proc *proc)
+{
+    struct strays *strays = arg;
+    if (!is_ours(strays, proc))
+        return;
+    strays->count++;
+    if (strays->signal)
+        (void)kill(proc->pid, strays->signal);
+}
+
+static unsigned
+signal_strays(struct strays *strays, int signal)
+{
+    strays->signal = signal;
+    strays->count = 0;
+    bh_proc_each(signal_stray, strays);
+    return strays->count;
+}
+
+static bool
+wait_strays(struct strays *strays, int timeout_ms)
+{
+    for (int i = 0; i < timeout_ms / 10; i++) {
+        if (signal_strays(strays, 0) == 0)
+            return true;
+        nanosleep(&(struct timespec){0, 10000000}, NULL);
+    }
+    return false;
+}
+
+static void
+describe_strays(const struct bh_site *site, const struct bh_child *child, struct strays *strays)
+{
+    struct bh_chunks chunks;
+    const char *program = "", *cwd = "";
+    bh_chunks_init(&chunks);
+    (void)!bh_site_text(site, child->component->argv[0], &chunks.arena, &program, NULL);
+    (void)!bh_site_text(site, child->component->cwd, &chunks.arena, &cwd, NULL);
+    memset(strays, 0, sizeof(*strays));
+    snprintf(strays->program, sizeof(strays->program), "%s", program);
+    snprintf(strays->cwd, sizeof(strays->cwd), "%s", cwd);
+    bh_site_path(site, "postgres", strays->data);
+    strays->session = child->last_session;
+    strays->keep = child->pid;
+    bh_chunks_fini(&chunks);
+}
+
+void
+bh_child_clear(const struct bh_site *site, const struct bh_child *child)
+{
+    struct strays strays;
+    describe_strays(site, child, &strays);
+    if (signal_strays(&strays, 0) == 0)
+        return;
+    /* A server's orphans see that their master is gone and leave; the rest is told. */
+    bool patient = child->component == &bh_components[BH_POSTGRES];
+    if (patient && wait_strays(&strays, 1000))
+        return;
+    bh_log("%s: ending %u processes that an earlier one left", child->component->name,
+        strays.count);
+    (void)signal_strays(&strays, patient ? SIGQUIT : SIGTERM);
+    if (wait_strays(&strays, 1000))
+        return;
+    (void)signal_strays(&strays, SIGKILL);
+    (void)wait_strays(&strays, 2000);
+}
+
+/* ---- one process ---- */
+
+bool
+bh_child_watch(struct bh_child *child)
+{
+    child->pidfd = pidfd_open(child->pid, 0);
+    if (child->pidfd >= 0 && !bh_proc_alive(child->pid, child->started)) {
+        close(child->pidfd);
+        child->pidfd = -1;
+    }
+    return child->pidfd >= 0;
+}
+
+static enum bh_code
+check_port(const struct bh_site *site, const struct bh_child *child, struct bh_error *err)
+{
+    enum bh_port port = child->component->port;
+    if (bh_port_free(site->ports[port]))
+        return BH_OK;
+    return bh_port_taken(
+        site->ports[port], child->component->name, bh_port_kinds[port].flag, err);
+}
+
+static enum bh_code
+spawn(const struct bh_site *site, struct bh_child *child, struct bh_arena *arena,
+    struct bh_error *err)
+{
+    const char *const *argv, *const *env;
+    const char *cwd;
+    char log[PATH_MAX], name[64];
+    struct bh_proc proc;
+    BH_TRY(bh_component_hash(site, child->component, child->hash, err));
+    BH_TRY(bh_component_argv(site, child->component, arena, &argv, &env, err));
+    BH_TRY(bh_site_text(site, child->component->cwd, arena, &cwd, err));
+    snprintf(name, sizeof(name), "log/%s.log", child->component->name);
+    bh_site_path(site, name, log);
+    BH_TRY(bh_spawn(argv, env, log, cwd, &child->pid, err));
+    child->started = bh_proc_read(child->pid, &proc) ? proc.started : 0;
+    child->pidfd = pidfd_open(child->pid, 0);
+    return BH_OK;
+}
+
+enum bh_code
+bh_child_start(const struct bh_site *site, struct bh_child *child, struct bh_error *err)
+{
+    struct bh_chunks chunks;
+    bh_child_clear(site, child);
+    BH_TRY(check_port(site, child, err));
+    bh_chunks_init(&chunks);
+    enum bh_code code = spawn(site, child, &chunks.arena, err);
+    bh_chunks_fini(&chunks);
+    return code;
+}
+
+static void
+forget(struct bh_child *child)
+{
+    if (child->pidfd >= 0)
+        close(child->pidfd);
+    child->pidfd = -1;
+    child->last_session = child->pid;
+    child->pid = 0;
+    child->started = 0;
+}
+
+void
+bh_child_gone(const struct bh_site *site, struct bh_child *child, struct bh_error *err)
+{
+    int status = 0;
+    char name[64], log[PATH_MAX], tail[400];
+    bool reaped = waitpid(child->pid, &status, WNOHANG) == child->pid;
+    snprintf(name, sizeof(name), "log/%s.log", child->component->name);
+    bh_site_path(site, name, log);
+    bh_log_tail(log, tail, sizeof(tail));
+    if (reaped && WIFSIGNALED(status))
+        bh_fail(err, BH_E_ENGINE, "%s was ended by signal %d; its log: %s", child->component->name,
+            WTERMSIG(status), tail);
+    else if (reaped)
+        bh_fail(err, BH_E_ENGINE, "%s exited with status %d; its log: %s", child->component->name,
+            WEXITSTATUS(status), tail);
+    else
+        bh_fail(err, BH_E_ENGINE, "%s ended; its log: %s", child->component->name, tail);
+    bh_hint(err, "see %s", log);
+    forget(child);
+}
+
+void
+bh_child_stop(const struct bh_site *site, struct bh_child *child)
+{
+    const struct bh_component *component = child->component;
+    if (child->pid && bh_proc_alive(child->pid, child->started)) {
+        (void)kill(child->pid, component->stop_signal);
+        if (!bh_proc_wait(child->pid, child->started, component->stop_ms)) {
+            bh_log("%s: does not stop, hurrying it", component->name);
+            (void)kill(child->pid, component->hurry_signal);
+            if (!bh_proc_wait(child->pid, child->started, component->stop_ms))
+                (void)kill(child->pid, SIGKILL);
+            (void)bh_proc_wait(child->pid, child->started, 2000);
+        }
+    }
+    if (child->pid)
+        forget(child);
+    bh_child_clear(site, child);
+}

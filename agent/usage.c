@@ -1,0 +1,203 @@
+/*
+ * Counters to the control plane: absolute values of slots that changed, about
+ * every 4 s.  A post that is lost or repeated is harmless, so this thread keeps
+ * nothing but what it has told, and tells all once after a restart.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/http.h"
+#include "agent/log.h"
+#include "agent/node.h"
+#include "core/time.h"
+
+#define EVERY_MS 3500
+#define BODY_MAX 61440 /* below the control plane's 64 KiB */
+#define SLOT_TEXT_MAX (BH_METER_COUNT * 80)
+
+struct poster {
+    struct bh_node *node;
+    struct bh_http *http;
+    int file;          /* to ask where the sparse file has data */
+    uint64_t *told;    /* per slot: sum of its values when last told; values only grow */
+    uint32_t *pending; /* slots in the body */
+    uint64_t *sums;    /* theirs */
+    size_t count;
+    struct bh_buf body;
+    char *storage;
+};
+
+static uint64_t
+sum_of(const struct bh_slot *slot)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < BH_METER_COUNT; i++)
+        sum += atomic_load_explicit(&slot->meters[i], memory_order_relaxed);
+    return sum;
+}
+
+static void
+begin_body(struct poster *poster)
+{
+    char now[BH_TIME_TEXT];
+    bh_time_format(bh_now_us(), now);
+    bh_buf_reset(&poster->body);
+    bh_buf_printf(&poster->body,
+        "{\"source\":\"%s\",\"file_epoch\":%" PRIu64 ",\"sampled_at\":\"%s\",\"values\":[",
+        poster->node->config.id, poster->node->counters->file_epoch, now);
+    poster->count = 0;
+}
+
+static void
+add_slot(struct poster *poster, uint32_t index)
+{
+    const struct bh_slot *slot = &poster->node->counters->slots[index];
+    uint32_t no = atomic_load_explicit(&slot->no, memory_order_acquire);
+    bool first = poster->count == 0;
+    uint64_t sum = 0;
+    for (int i = 0; i < BH_METER_COUNT; i++) {
+        uint64_t value = atomic_load_explicit(&slot->meters[i], memory_order_relaxed);
+        sum += value;
+        bh_buf_printf(&poster->body, "%s{\"no\":%u,\"meter\":\"%s\",\"value\":%" PRIu64 "}",
+            first ? "" : ",", no, bh_meter_slug((enum bh_meter)i), value);
+        first = false;
+    }
+    poster->pending[poster->count] = index;
+    poster->sums[poster->count++] = sum;
+}
+
+static enum bh_code
+send_body(struct poster *poster, long *ret_status, struct bh_error *err)
+{
+    bh_buf_puts(&poster->body, "]}");
+    struct bh_str body = bh_buf_str(&poster->body);
+    struct bh_chunks chunks;
+    bh_chunks_init(&chunks);
+    struct bh_http_call call = {
+        .method = "POST", .path = "/v1/usage", .body = &body, .arena = &chunks.arena};
+    enum bh_code code = bh_http_send(poster->http, &call, err);
+    bh_chunks_fini(&chunks);
+    *ret_status = call.status;
+    return code;
+}
+
+/* The control plane knows a tenant of the batch no more: tell the others one by one. */
+static enum bh_code
+tell_singly(struct poster *poster, struct bh_error *err)
+{
+    size_t count = poster->count;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t index = poster->pending[i];
+        long status;
+        begin_body(poster);
+        uint32_t kept = poster->pending[0]; /* add_slot writes entry 0 */
+        add_slot(poster, index);
+        uint64_t sum = poster->sums[0];
+        poster->pending[0] = kept;
+        BH_TRY(send_body(poster, &status, err));
+        if (status >= 500 || status == 401 || status == 403)
+            return bh_fail(err, BH_E_UNAVAILABLE, "the control plane answered %ld", status);
+        if (status >= 300)
+            bh_log("usage: counters of tenant number %u were refused with %ld",
+                atomic_load(&poster->node->counters->slots[index].no), status);
+        poster->told[index] = sum;
+    }
+    return BH_OK;
+}
+
+static enum bh_code
+flush(struct poster *poster, struct bh_error *err)
+{
+    if (poster->count == 0)
+        return BH_OK;
+    long status;
+    enum bh_code code = send_body(poster, &status, err);
+    if (code == BH_OK && status == 422 && poster->count > 1)
+        code = tell_singly(poster, err);
+    else if (code == BH_OK && status >= 300 && status != 422)
+        code = bh_fail(err, BH_E_UNAVAILABLE, "the control plane answered %ld", status);
+    else if (code == BH_OK)
+        for (size_t i = 0; i < poster->count; i++)
+            poster->told[poster->pending[i]] = poster->sums[i];
+    begin_body(poster);
+    return code;
+}
+
+static enum bh_code
+post_range(struct poster *poster, size_t first, size_t end, struct bh_error *err)
+{
+    const struct bh_counters *counters = poster->node->counters;
+    for (size_t i = first; i < end && i < counters->capacity; i++) {
+        const struct bh_slot *slot = &counters->slots[i];
+        if (atomic_load_explicit(&slot->no, memory_order_acquire) == 0 ||
+            sum_of(slot) == poster->told[i])
+            continue;
+        if (poster->body.len + SLOT_TEXT_MAX > BODY_MAX)
+            BH_TRY(flush(poster, err));
+        add_slot(poster, (uint32_t)i);
+    }
+    return BH_OK;
+}
+
+/* Only where the file has data: to touch a hole of tmpfs through a mapping would fill it. */
+static enum bh_code
+post_changes(struct poster *poster, struct bh_error *err)
+{
+    off_t head = (off_t)sizeof(struct bh_counters);
+    off_t data = lseek(poster->file, 0, SEEK_DATA);
+    begin_body(poster);
+    while (data >= 0) {
+        off_t hole = lseek(poster->file, data, SEEK_HOLE);
+        if (hole < 0)
+            break;
+        size_t first = data > head ? (size_t)(data - head) / sizeof(struct bh_slot) : 0;
+        size_t end = hole > head ? (size_t)(hole - head + (off_t)sizeof(struct bh_slot) - 1) /
+                                       sizeof(struct bh_slot)
+                                 : 0;
+        BH_TRY(post_range(poster, first, end, err));
+        data = lseek(poster->file, hole, SEEK_DATA);
+    }
+    return flush(poster, err);
+}
+
+static bool
+prepare(struct poster *poster, struct bh_node *node)
+{
+    struct bh_error err;
+    size_t most = BODY_MAX / BH_METER_COUNT / 40;
+    *poster = (struct poster){.node = node};
+    poster->file = open(node->config.counters, O_RDONLY | O_CLOEXEC);
+    poster->told = calloc(node->counters->capacity, sizeof(*poster->told));
+    poster->pending = calloc(most, sizeof(*poster->pending));
+    poster->sums = calloc(most, sizeof(*poster->sums));
+    poster->storage = malloc(BODY_MAX + 16);
+    if (poster->file < 0 || !poster->told || !poster->pending || !poster->sums ||
+        !poster->storage)
+        return false;
+    bh_buf_init(&poster->body, poster->storage, BODY_MAX + 16);
+    return bh_http_new(node->config.url, node->config.token, &poster->http, &err) == BH_OK;
+}
+
+void *
+bh_usage_thread(void *arg)
+{
+    struct poster poster;
+    if (!prepare(&poster, arg))
+        abort();
+    bool failing = false;
+    for (;;) {
+        struct bh_error err = {.code = BH_OK};
+        bool ok = post_changes(&poster, &err) == BH_OK;
+        if (!ok && !failing)
+            bh_log_error("usage", &err);
+        failing = !ok;
+        int64_t us = bh_jitter(EVERY_MS * 1000);
+        nanosleep(&(struct timespec){us / 1000000, us % 1000000 * 1000}, NULL);
+    }
+    return NULL;
+}
