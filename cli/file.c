@@ -238,7 +238,7 @@ show_issue(const struct bh_file *file, const struct bh_issue *issue)
         (void)snprintf(detail, sizeof(detail), "the key \"%s\" is missing", name);
     else
         (void)snprintf(
-            detail, sizeof(detail), "%s%s%s", *name ? name : "a tenant file", " ", issue->detail);
+            detail, sizeof(detail), "%s: %s", *name ? name : "a tenant file", issue->detail);
     bh_file_show(file, mark, detail);
 }
 

@@ -214,8 +214,8 @@ check_event(struct reader *reader, struct fy_event *event)
         return refuse(reader, mark_of(reader, fy_event_start_mark(event)),
             "a second document begins here; a tenant file holds one");
     if (event->type == FYET_ALIAS)
-        return refuse(
-            reader, mark_of(reader, fy_event_start_mark(event)), "aliases are not allowed");
+        return refuse(reader, bh_yaml_sign_before(reader->text, '*', fy_event_start_mark(event)),
+            "aliases are not allowed");
     if (anchor != NULL)
         return refuse(reader, bh_yaml_sign_before(reader->text, '&', fy_token_start_mark(anchor)),
             "anchors are not allowed");
@@ -299,6 +299,8 @@ broken(const struct reader *reader, struct fy_diag *diag)
         return refuse(reader, bh_yaml_mark_at(reader->text, reader->after), "not valid YAML");
     *reader->mark = (struct bh_yaml_mark){
         (unsigned)first->line, first->column < 1 ? 1 : (unsigned)first->column};
+    if (strstr(first->msg, "without closing quote") != NULL && reader->mark->column > 1)
+        reader->mark->column--; /* the quote itself */
     if (strcmp(first->msg, SWALLOWED) == 0)
         *reader->mark = swallowed_key(reader, *reader->mark);
     return bh_fail(reader->err, BH_E_INVALID, "not valid YAML: %s", explain(first->msg));

@@ -59,10 +59,20 @@ def keyrings():
         yield text.encode()
 
 
+def tenant_files():
+    for path in sorted((HERE.parents[1] / "examples/tenants").glob("*/tenant.yaml")):
+        yield path.read_bytes()
+    for text in ("id: x\nlimits: {burst: 1e3, requests_per_second: 0x10}\n", "id: &a x\nname: *a\n", "id: !!str x\n",
+                 "%YAML 1.2\n---\nid: x\n...\n---\n", "\ufeffid: 'x'\r\nname: \"\\u00e4\"\r\n",
+                 "id: x\nname: |\n  a\n  b\ntier: >-\n  c\n", '{"id": "x", "conditions": [{"type": "a"}]}',
+                 "id: x\n  name: y: z\n", "? [a, b]\n: {c: d}\n", "id: x\nlimits:\n\tburst: 5\n", "[[[[[[[[[[[[[[[[[[]]"):
+        yield text.encode()
+
+
 def main():
     corpora = {"token": tokens("token"), "usertoken": tokens("usertoken"), "json": documents(),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
-               "keyfile": key_files(), "keyring": keyrings()}
+               "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files()}
     for target, seeds in corpora.items():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)

@@ -283,7 +283,7 @@ GOOD = "id: hooli\nname: Hooli\n"
 
 @pytest.mark.parametrize("text, place, words", [
     ("id: hooli\nnmae: Hooli\n", ":2:1", "name"),
-    ("id: hooli\nlimits: {requests_per_second: many}\n", ":2:32", "requests_per_second"),
+    ("id: hooli\nlimits: {requests_per_second: many}\n", ":2:31", "requests_per_second"),
     ("id: hooli\nname: A\nname: B\n", ":3:1", "name"),
     ("id: hooli\nlimits: {burst: 0}\n", ":2:17", "burst"),
     ("id: Hooli\n", ":1:5", "id"),
