@@ -5,7 +5,8 @@
  *   post_read  resolve.c  which tenant; headers.c strips what outsiders may not say
  *   preaccess  token.c    credential (credential.c), then limit.c, then headers.c injects
  *   balancer   balancer.c an address of the tenant's endpoints
- *   log        meter.c    counts
+ *   header     meter.c    counts the request, before a client can know that it was served
+ *   log        meter.c    counts its bytes
  *
  * The gate stands in the preaccess phase because `satisfy any` can let a
  * request pass the access phase without us.
@@ -63,6 +64,7 @@ struct bh_edge_ctx {
     unsigned authorizations : 8;
     unsigned anonymous : 1; /* the path needs no credential */
     unsigned admitted : 1;  /* credential and limit were passed */
+    unsigned counted : 1;   /* its status was */
 };
 
 /** bh_edge_ctx_make(r): the request's context, made where it has none; NULL without memory. */
@@ -214,8 +216,12 @@ ngx_int_t bh_edge_problem_handler(ngx_http_request_t *r);
 
 /* ---- meter.c ---- */
 
-/** bh_edge_meter(r): log phase handler. */
+/**
+ * bh_edge_meter(r) / bh_edge_meter_setup():
+ * Log phase handler; put the header filter into nginx's chain.
+ */
 ngx_int_t bh_edge_meter(ngx_http_request_t *r);
+void bh_edge_meter_setup(void);
 
 /** bh_edge_variables(cf): register $bulkhead_tenant, _tenant_no, _request_id, _code. */
 ngx_int_t bh_edge_variables(ngx_conf_t *cf);

@@ -130,7 +130,7 @@ static void
 look_at(const ngx_table_elt_t *header, struct scan *scan, struct bh_edge_ctx *ctx)
 {
     if (IS(header, "authorization")) {
-        ctx->authorizations += ctx->authorizations < 2;
+        ctx->authorizations = ctx->authorizations == 0 ? 1 : 2;
     } else if (IS(header, "traceparent")) {
         scan->traceparents++;
         scan->traceparent = (ngx_table_elt_t *)(uintptr_t)header;

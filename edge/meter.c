@@ -20,23 +20,65 @@ class_of(ngx_uint_t status)
                           : BH_METER_STATUS_5XX;
 }
 
-ngx_int_t
-bh_edge_meter(ngx_http_request_t *r)
+static void
+count(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
 {
-    struct bh_edge_ctx *ctx = bh_edge_ctx_get(r);
-    if (r != r->main || ctx == NULL || ctx->slot == NULL) {
-        return NGX_OK;
+    if (ctx->counted) {
+        return;
     }
+    ctx->counted = 1;
     bh_slot_add(ctx->slot, BH_METER_REQUESTS, 1);
     bh_slot_add(ctx->slot, class_of(final_status(r)), 1);
-    bh_slot_add(ctx->slot, BH_METER_BYTES_IN, (uint64_t)r->request_length);
-    bh_slot_add(ctx->slot, BH_METER_BYTES_OUT, (uint64_t)r->connection->sent);
     int status = bh_code_http(ctx->code);
     if (status == NGX_HTTP_UNAUTHORIZED || status == NGX_HTTP_FORBIDDEN) {
         bh_slot_add(ctx->slot, BH_METER_DENIED, 1);
     } else if (status == NGX_HTTP_TOO_MANY_REQUESTS) {
         bh_slot_add(ctx->slot, BH_METER_LIMITED, 1);
     }
+}
+
+/* The context of a request that is counted; NULL for others. */
+static struct bh_edge_ctx *
+counted_ctx(ngx_http_request_t *r)
+{
+    struct bh_edge_ctx *ctx = r == r->main ? bh_edge_ctx_get(r) : NULL;
+    return ctx != NULL && ctx->slot != NULL ? ctx : NULL;
+}
+
+/*
+ * The log phase comes after the last byte was sent: a worker killed in between
+ * would have served a request that nobody counted.  So requests are counted
+ * before the first byte; a kill then counts at most what was in flight.
+ */
+static ngx_http_output_header_filter_pt next_filter;
+
+static ngx_int_t
+header_filter(ngx_http_request_t *r)
+{
+    struct bh_edge_ctx *ctx = counted_ctx(r);
+    if (ctx != NULL) {
+        count(r, ctx);
+    }
+    return next_filter(r);
+}
+
+void
+bh_edge_meter_setup(void)
+{
+    next_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = header_filter;
+}
+
+ngx_int_t
+bh_edge_meter(ngx_http_request_t *r)
+{
+    struct bh_edge_ctx *ctx = counted_ctx(r);
+    if (ctx == NULL) {
+        return NGX_OK;
+    }
+    count(r, ctx); /* where no header was sent: the client left before */
+    bh_slot_add(ctx->slot, BH_METER_BYTES_IN, (uint64_t)r->request_length);
+    bh_slot_add(ctx->slot, BH_METER_BYTES_OUT, (uint64_t)r->connection->sent);
     return NGX_OK;
 }
 

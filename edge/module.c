@@ -38,12 +38,18 @@ merge_server(ngx_conf_t *cf, void *parent, void *child)
     return NGX_CONF_OK;
 }
 
+/* nginx wants its messages and names writable. */
+static char duplicate[] = "is duplicate";
+static char bad_domain[] = "must be a domain without dots at its ends";
+static char module_name[] = "ngx_http_bulkhead_module";
+static char range_filter_name[] = "ngx_http_range_header_filter_module";
+
 static char *
 set_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_str_t *field = (ngx_str_t *)(void *)((char *)conf + cmd->offset);
     if (field->len != 0) {
-        return "is duplicate";
+        return duplicate;
     }
     *field = ((ngx_str_t *)cf->args->elts)[1];
     if (ngx_conf_full_name(cf->cycle, field, 0) != NGX_OK) {
@@ -58,13 +64,13 @@ set_base_domain(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     struct bh_edge_main *main = conf;
     (void)cmd;
     if (main->base_domain.len != 0) {
-        return "is duplicate";
+        return duplicate;
     }
     main->base_domain = ((ngx_str_t *)cf->args->elts)[1];
     ngx_strlow(main->base_domain.data, main->base_domain.data, main->base_domain.len);
     if (main->base_domain.len == 0 || main->base_domain.data[0] == '.' ||
         main->base_domain.data[main->base_domain.len - 1] == '.') {
-        return "must be a domain without dots at its ends";
+        return bad_domain;
     }
     return NGX_CONF_OK;
 }
@@ -232,6 +238,7 @@ set_phases(ngx_conf_t *cf)
 {
     ngx_http_core_main_conf_t *core = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
     bh_edge_headers_setup();
+    bh_edge_meter_setup();
     if (add_phase(core, NGX_HTTP_POST_READ_PHASE, post_read) != NGX_OK ||
         add_phase(core, NGX_HTTP_PREACCESS_PHASE, gate) != NGX_OK ||
         add_phase(core, NGX_HTTP_LOG_PHASE, bh_edge_meter) != NGX_OK) {
@@ -265,8 +272,12 @@ VISIBLE ngx_module_t ngx_http_bulkhead_module = {
     .exit_process = exit_process,
 };
 
-/* What nginx looks for in a dynamic module; its own build writes the same. */
+/*
+ * What nginx looks for in a dynamic module; its own build writes the same.  The
+ * order puts our header filter below those that may still change the status
+ * (not modified, range) and above those that write it (HTTP/2, HTTP/1).
+ */
 VISIBLE extern char *ngx_module_order[];
 VISIBLE ngx_module_t *ngx_modules[] = {&ngx_http_bulkhead_module, NULL};
-VISIBLE char *ngx_module_names[] = {"ngx_http_bulkhead_module", NULL};
-VISIBLE char *ngx_module_order[] = {NULL};
+VISIBLE char *ngx_module_names[] = {module_name, NULL};
+VISIBLE char *ngx_module_order[] = {module_name, range_filter_name, NULL};

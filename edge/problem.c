@@ -4,6 +4,7 @@
 #include "core/buf.h"
 
 #define BODY_MAX 1536
+#define TYPE "https://bulkhead.dev/errors/" /* as the API; doc/contract/edge.md */
 
 static const struct wording {
     enum bh_code code;
@@ -81,7 +82,7 @@ make_body(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t status, enu
     }
     struct bh_buf out;
     bh_buf_init(&out, (char *)body->pos, BODY_MAX);
-    bh_buf_printf(&out, "{\"type\":\"urn:bulkhead:problem:%s\"", bh_code_slug(code));
+    bh_buf_printf(&out, "{\"type\":\"%s%s\"", TYPE, bh_code_slug(code));
     member(&out, "title", bh_code_title(code));
     bh_buf_printf(&out, ",\"status\":%d", (int)status);
     member(&out, "detail", detail != NULL ? detail : wording->detail);

@@ -20,9 +20,10 @@ struct names {
 
 static struct names names[BH_NAME_KIND_COUNT];
 static ngx_msec_t next_try;
+static ngx_msec_t next_load; /* of a keyring that could not be read when it changed */
 static ngx_msec_t next_look;
-static char reason[BH_DETAIL_MAX];
-static enum bh_code logged; /* the failure that was logged last */
+static bool tried;
+static enum bh_code told; /* what was logged last */
 
 void *
 bh_edge_keep(size_t size)
@@ -177,6 +178,23 @@ complete(void)
     return bh_edge.snapshot != NULL && bh_edge.keyring != NULL && bh_edge.counters != NULL;
 }
 
+/* Once for each kind of trouble, not five times a second. */
+static void
+tell(enum bh_code code, const struct bh_error *err, ngx_log_t *log)
+{
+    if (code == told) {
+        return;
+    }
+    told = code;
+    ngx_uint_t level = NGX_LOG_ERR;
+    const char *text = err->detail;
+    if (code == BH_OK) {
+        level = NGX_LOG_NOTICE;
+        text = "ready";
+    }
+    ngx_log_error(level, log, 0, "bulkhead: %s", text);
+}
+
 bool
 bh_edge_ready(struct bh_edge_main *conf, ngx_log_t *log, const char **ret_reason)
 {
@@ -189,16 +207,12 @@ bh_edge_ready(struct bh_edge_main *conf, ngx_log_t *log, const char **ret_reason
     if (complete()) {
         return true;
     }
-    if (reason[0] == '\0' || (ngx_msec_int_t)(ngx_current_msec - next_try) >= 0) {
+    if (!tried || (ngx_msec_int_t)(ngx_current_msec - next_try) >= 0) {
+        tried = true;
         next_try = ngx_current_msec + RETRY_MS;
         struct bh_error err = {.code = BH_OK};
         enum bh_code code = open_all(conf, &err);
-        if (code != logged) { /* once for each kind of trouble, not five times a second */
-            ngx_log_error(code == BH_OK ? NGX_LOG_NOTICE : NGX_LOG_ERR, log, 0, "bulkhead: %s",
-                code == BH_OK ? "ready" : err.detail);
-        }
-        logged = code;
-        ngx_cpystrn((u_char *)reason, (u_char *)err.detail, sizeof(reason));
+        tell(code, &err, log);
     }
     *ret_reason = "the edge has no snapshot, keyring or counters yet";
     return complete();
@@ -217,16 +231,19 @@ bh_edge_look(struct bh_edge_main *conf, ngx_log_t *log)
         bh_edge.txn = txn;
         return;
     }
-    if ((ngx_msec_int_t)(ngx_current_msec - next_try) < 0) {
+    if (next_load != 0 && (ngx_msec_int_t)(ngx_current_msec - next_load) < 0) {
         return;
     }
-    next_try = ngx_current_msec + RETRY_MS;
     struct bh_error err;
     if (load_keyring(conf, meta.keyring, &err) == BH_OK) {
         bh_edge.txn = txn;
-    } else {
+        next_load = 0;
+        return;
+    }
+    if (next_load == 0) {
         ngx_log_error(NGX_LOG_ERR, log, 0, "bulkhead: keeps the keyring it has: %s", err.detail);
     }
+    next_load = ngx_current_msec + RETRY_MS;
 }
 
 void

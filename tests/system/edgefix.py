@@ -15,6 +15,8 @@ import threading
 import time
 import uuid
 
+import psutil
+
 import bhtoken
 from ports import Ports
 
@@ -322,8 +324,8 @@ class Edge:
 
     def workers(self):
         """Process ids of the workers."""
-        path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
-        return [int(pid) for pid in pathlib.Path(path).read_text().split()]
+        return [child.pid for child in psutil.Process(self.process.pid).children()
+                if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
     def stop(self):
         if self.process:
@@ -359,16 +361,16 @@ class Edge:
             lines.append(f"Content-Length: {len(body)}")
         return self.raw("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (body or b""), method)
 
-    def token(self, tenant, key_epoch=1, **claims):
-        """A user token of a tenant."""
-        epoch = claims.pop("epoch", tenant.record["epoch"])
-        key = bhtoken.tenant_user_key(self.keys.user(key_epoch), tenant.uid.bytes, epoch)
-        claims = {"tenant": tenant.id, "install": str(self.keys.install), **claims}
-        return bhtoken.sign_user_token(key, tenant.no, epoch, key_epoch, claims.pop("tenant"), claims.pop("install"),
+    def token(self, owner, key_epoch=1, **claims):
+        """A user token under the key of tenant ${owner}."""
+        epoch = claims.pop("epoch", owner.record["epoch"])
+        key = bhtoken.tenant_user_key(self.keys.user(key_epoch), owner.uid.bytes, epoch)
+        claims = {"tenant": owner.id, "install": str(self.keys.install), **claims}
+        return bhtoken.sign_user_token(key, owner.no, epoch, key_epoch, claims.pop("tenant"), claims.pop("install"),
                                        **claims)
 
-    def bearer(self, tenant, **claims):
-        return "Authorization: Bearer " + self.token(tenant, **claims)
+    def bearer(self, owner, **claims):
+        return "Authorization: Bearer " + self.token(owner, **claims)
 
     def ask(self, tenant, path="/orders", *headers, **options):
         """A good request of a tenant's user."""
