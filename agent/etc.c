@@ -43,6 +43,7 @@ static enum bh_code
 make_master_key(const struct bh_site *site, struct bh_error *err)
 {
     char secret[BH_SECRET_TEXT];
+    char line[BH_SECRET_TEXT + 1];
     struct bh_buf buf;
     if (exists(site, "keys/master.key"))
         return BH_OK;
@@ -53,9 +54,12 @@ make_master_key(const struct bh_site *site, struct bh_error *err)
         return BH_E_CONFIG;
     }
     BH_TRY(bh_secret_make(secret, err));
-    bh_buf_init(&buf, secret, sizeof(secret));
-    buf.len = sizeof(secret) - 1;
-    return put_secret(site, "keys/master.key", &buf, 0400, err);
+    bh_buf_init(&buf, line, sizeof(line));
+    bh_buf_printf(&buf, "%s\n", secret);
+    enum bh_code code = put_secret(site, "keys/master.key", &buf, 0400, err);
+    bh_wipe(secret, sizeof(secret));
+    bh_wipe(line, sizeof(line));
+    return code;
 }
 
 static void
