@@ -16,7 +16,7 @@
 /** bh_constant_register(): watch the catalogue; once, at load. */
 void bh_constant_register(void);
 
-/** bh_constant_query(query) / bh_constant_plan(plan): is it a constant SELECT, before / after planning? */
+/** bh_constant_query(query) / bh_constant_plan(plan): is it constant, before / after planning? */
 bool bh_constant_query(const Query *query);
 bool bh_constant_plan(const PlannedStmt *plan);
 

@@ -16,7 +16,7 @@ void bh_context_startup(void);
 /** bh_context_register(): watch the ends of transactions; once, at load. */
 void bh_context_register(void);
 
-/** bh_context_bound(): is this transaction bound?  False in parallel workers: their leader has checked. */
+/** bh_context_bound(): is this transaction bound?  False in workers: their leader has checked. */
 bool bh_context_bound(void);
 
 /**

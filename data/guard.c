@@ -207,8 +207,11 @@ guard_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
     bool bound = bh_context_bound();
     const char *what;
 
-    if (!bound && denied_by_default() && !utility_allowed_unbound(stmt))
-        bh_raise_unbound();
+    if (!bound) {
+        if (denied_by_default() && !utility_allowed_unbound(stmt))
+            bh_raise_unbound();
+        bh_context_expect(NULL); /* what a utility statement runs is no statement of the client */
+    }
     if (bound) {
         what = denied_bound(stmt);
         if (what != NULL)

@@ -5,17 +5,17 @@
 #include "postgres.h"
 
 enum bh_pooler {
-    BH_POOLER_NONE,     /* nobody tracks settings between clients: enter() restores PgBouncer's five */
+    BH_POOLER_NONE, /* nobody tracks settings between clients: enter() restores PgBouncer's five */
     BH_POOLER_PGBOUNCER /* its own tracking does */
 };
 
-extern char *bh_server;             /* bulkhead.server: "main", the aud of tokens for this server */
-extern char *bh_key_file;           /* bulkhead.key_file: path; empty = no token is accepted */
-extern int bh_max_transaction_age;  /* bulkhead.max_transaction_age, seconds */
-extern int bh_max_tenants;          /* bulkhead.max_tenants: entries of the shared cache */
-extern bool bh_literal_token;       /* bulkhead.literal_token, by role */
-extern bool bh_discard_all;         /* bulkhead.discard_all, by role */
-extern int bh_pooler;               /* bulkhead.pooler, by role: enum bh_pooler */
+extern char *bh_server;            /* bulkhead.server: "main", the aud of tokens for this server */
+extern char *bh_key_file;          /* bulkhead.key_file: path; empty = no token is accepted */
+extern int bh_max_transaction_age; /* bulkhead.max_transaction_age, seconds */
+extern int bh_max_tenants;         /* bulkhead.max_tenants: entries of the shared cache */
+extern bool bh_literal_token;      /* bulkhead.literal_token, by role */
+extern bool bh_discard_all;        /* bulkhead.discard_all, by role */
+extern int bh_pooler;              /* bulkhead.pooler, by role: enum bh_pooler */
 
 /** bh_settings_define(): declare them; once, at load. */
 void bh_settings_define(void);

@@ -24,7 +24,7 @@ struct bh_tenant_row {
     char search_path[BH_SEARCH_PATH_MAX]; /* "t42", pg_temp */
 };
 
-/** bh_tenant_table_request() / bh_tenant_table_startup(): shared memory, from the hooks of these names. */
+/** bh_tenant_table_request() / bh_tenant_table_startup(): shared memory, from these hooks. */
 void bh_tenant_table_request(void);
 void bh_tenant_table_startup(void);
 

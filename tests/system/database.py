@@ -1,7 +1,7 @@
 """Fixtures and helpers of test_database*.py: one server with the tenants acme (42) and globex (43)."""
-import pytest
-
+import bhtoken
 import pgserver
+import pytest
 from pgwire import Wire
 
 SECRETS = {"acme": "SECRET-A", "globex": "SECRET-B"}
@@ -17,8 +17,17 @@ def server():
         for tenant, no in NUMBERS.items():
             it.make_tenant(no, tenant, secret=SECRETS[tenant])
         yield it
+        check_log(it.log.read_text())
     finally:
         it.close()
+
+
+def check_log(log):
+    """No backend crashed (tests kill some, but by 9 and 15 only), and none forgot to give something back."""
+    for sign in ("signal 11", "signal 6", "signal 7", "TRAP:", "PANIC:", " leak", "leaked"):
+        assert sign not in log, sign
+    for secret in range(1, 3):
+        assert bhtoken.derive_server_key(pgserver.MASTER, pgserver.INSTALL, pgserver.SERVER_UID, secret).hex() not in log
 
 
 @pytest.fixture
