@@ -159,15 +159,20 @@ bh_buf_base64url(struct bh_buf *buf, const uint8_t *data, size_t len)
         return;
     }
     char *out = buf->data + buf->len;
-    uint32_t bits = 0;
-    unsigned held = 0;
-    for (size_t i = 0; i < len; i++) {
-        bits = bits << 8 | data[i];
-        for (held += 8; held >= 6; held -= 6)
-            *out++ = digits[bits >> (held - 6) & 63];
+    for (; len >= 3; len -= 3, data += 3) {
+        uint32_t bits = (uint32_t)data[0] << 16 | (uint32_t)data[1] << 8 | data[2];
+        *out++ = digits[bits >> 18];
+        *out++ = digits[bits >> 12 & 63];
+        *out++ = digits[bits >> 6 & 63];
+        *out++ = digits[bits & 63];
     }
-    if (held > 0)
-        *out++ = digits[bits << (6 - held) & 63];
+    if (len > 0) {
+        uint32_t bits = (uint32_t)data[0] << 16 | (len == 2 ? (uint32_t)data[1] << 8 : 0);
+        *out++ = digits[bits >> 18];
+        *out++ = digits[bits >> 12 & 63];
+        if (len == 2)
+            *out++ = digits[bits >> 6 & 63];
+    }
     *out = '\0';
     buf->len += text_len;
 }

@@ -70,29 +70,42 @@ static const uint8_t digits[256] = {
     ['_'] = 64,
 };
 
+/* The last two or three digits, whose unused bits must be zero. */
+static bool
+decode_rest(const unsigned char *in, size_t len, uint8_t *out)
+{
+    uint32_t bits = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (digits[in[i]] == 0)
+            return false;
+        bits = bits << 6 | (digits[in[i]] - 1u);
+    }
+    bits <<= 6 * (4 - len);
+    for (size_t i = 0; i + 1 < len; i++, bits = bits << 8 & 0xffffff)
+        out[i] = (uint8_t)(bits >> 16);
+    return bits == 0;
+}
+
 bool
 bh_base64url_decode(struct bh_str text, uint8_t *ret_data, size_t size, size_t *ret_len)
 {
-    size_t len = text.len / 4 * 3 + (text.len % 4 == 0 ? 0 : text.len % 4 - 1);
-    if (text.len % 4 == 1 || len > size)
+    const unsigned char *in = (const unsigned char *)text.data;
+    size_t rest = text.len % 4;
+    size_t len = text.len / 4 * 3 + (rest == 0 ? 0 : rest - 1);
+    if (rest == 1 || len > size)
         return false;
-    uint32_t bits = 0;
-    unsigned held = 0;
-    size_t out = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        uint32_t digit = digits[(unsigned char)text.data[i]];
-        if (digit == 0)
+    for (size_t groups = text.len / 4; groups > 0; groups--, in += 4, ret_data += 3) {
+        uint32_t a = digits[in[0]], b = digits[in[1]], c = digits[in[2]], d = digits[in[3]];
+        if (a == 0 || b == 0 || c == 0 || d == 0)
             return false;
-        bits = bits << 6 | (digit - 1);
-        held += 6;
-        if (held >= 8) {
-            held -= 8;
-            ret_data[out++] = (uint8_t)(bits >> held);
-        }
+        uint32_t bits = (a - 1) << 18 | (b - 1) << 12 | (c - 1) << 6 | (d - 1);
+        ret_data[0] = (uint8_t)(bits >> 16);
+        ret_data[1] = (uint8_t)(bits >> 8);
+        ret_data[2] = (uint8_t)bits;
     }
-    if ((bits & ((UINT32_C(1) << held) - 1)) != 0)
+    if (rest != 0 && !decode_rest(in, rest, ret_data))
         return false;
-    *ret_len = out;
+    *ret_len = len;
     return true;
 }
 
