@@ -220,8 +220,10 @@ bh_cluster_ensure(const struct bh_cluster_plan *plan, char ret_pool_secret[BH_SC
     enum bh_code code = ensure_server(conn, plan, ret_pool_secret, err);
     PQfinish(conn);
     BH_TRY(code);
-    static const char close_public[] = "REVOKE ALL ON SCHEMA public FROM PUBLIC";
-    BH_TRY(ensure_inside(plan, "bulkhead", close_public, err));
+    /* Our roles inherit nothing, so owning the database alone does not open its schema. */
+    static const char registry_only[] = "REVOKE ALL ON SCHEMA public FROM PUBLIC;"
+                                        "GRANT USAGE, CREATE ON SCHEMA public TO bulkhead_registry";
+    BH_TRY(ensure_inside(plan, "bulkhead", registry_only, err));
     return ensure_inside(plan, plan->shared_database,
         "REVOKE ALL ON SCHEMA public FROM PUBLIC;"
         "CREATE EXTENSION IF NOT EXISTS bulkhead;"
