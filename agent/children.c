@@ -150,11 +150,13 @@ spawn(const struct bh_site *site, struct bh_child *child, struct bh_arena *arena
     const char *cwd;
     char log[PATH_MAX], name[64];
     struct bh_proc proc;
+    struct stat st;
     BH_TRY(bh_component_hash(site, child->component, child->hash, err));
     BH_TRY(bh_component_argv(site, child->component, arena, &argv, &env, err));
     BH_TRY(bh_site_text(site, child->component->cwd, arena, &cwd, err));
     snprintf(name, sizeof(name), "log/%s.log", child->component->name);
     bh_site_path(site, name, log);
+    child->log_from = stat(log, &st) == 0 ? st.st_size : 0;
     BH_TRY(bh_spawn(argv, env, log, cwd, &child->pid, err));
     child->started = bh_proc_read(child->pid, &proc) ? proc.started : 0;
     child->pidfd = pidfd_open(child->pid, 0);
@@ -192,13 +194,14 @@ bh_child_gone(const struct bh_site *site, struct bh_child *child, struct bh_erro
     bool reaped = waitpid(child->pid, &status, WNOHANG) == child->pid;
     snprintf(name, sizeof(name), "log/%s.log", child->component->name);
     bh_site_path(site, name, log);
-    bh_log_tail(log, tail, sizeof(tail));
+    bh_log_tail(log, child->log_from, tail, sizeof(tail));
+    bool config = reaped && WIFEXITED(status) && WEXITSTATUS(status) == 78;
     if (reaped && WIFSIGNALED(status))
         bh_fail(err, BH_E_ENGINE, "%s was ended by signal %d; its log: %s", child->component->name,
             WTERMSIG(status), tail);
     else if (reaped)
-        bh_fail(err, BH_E_ENGINE, "%s exited with status %d; its log: %s", child->component->name,
-            WEXITSTATUS(status), tail);
+        bh_fail(err, config ? BH_E_CONFIG : BH_E_ENGINE, "%s exited with status %d; its log: %s",
+            child->component->name, WEXITSTATUS(status), tail);
     else
         bh_fail(err, BH_E_ENGINE, "%s ended; its log: %s", child->component->name, tail);
     bh_hint(err, "see %s", log);

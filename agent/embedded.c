@@ -203,6 +203,7 @@ begin(struct embedded *e, struct bh_error *err)
     if (e->supervisor.children[BH_POSTGRES].pid)
         return BH_OK;
     bh_report_component(&e->report, "postgres", "starting", "");
+    e->supervisor.children[BH_POSTGRES].announced = true;
     return bh_setup_cluster(e->site, &made, err);
 }
 

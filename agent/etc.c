@@ -31,9 +31,9 @@ put_secret(const struct bh_site *site, const char *name, struct bh_buf *buf, mod
 {
     char path[PATH_MAX];
     bh_site_path(site, name, path);
-    enum bh_code code = bh_buf_ok(buf)
-                            ? bh_file_put(path, bh_buf_str(buf), mode, NULL, err)
-                            : bh_fail(err, BH_E_INTERNAL, "%s is too long", name);
+    if (!bh_buf_ok(buf))
+        return bh_fail(err, BH_E_INTERNAL, "%s is too long", name);
+    enum bh_code code = bh_file_put(path, bh_buf_str(buf), mode, NULL, err);
     bh_wipe(buf->data, buf->len);
     return code;
 }

@@ -147,22 +147,24 @@ bh_spawn_read(const char *const *argv, char *ret_text, size_t size, struct bh_er
 }
 
 void
-bh_log_tail(const char *path, char *ret_text, size_t size)
+bh_log_tail(const char *path, off_t from, char *ret_text, size_t size)
 {
     char data[TAIL_BYTES + 1];
     ret_text[0] = '\0';
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return;
-    struct stat st;
-    off_t from = fstat(fd, &st) == 0 && st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0;
-    ssize_t len = pread(fd, data, TAIL_BYTES, from);
+    struct stat st = {.st_size = 0};
+    if (fstat(fd, &st) != 0 || st.st_size < from)
+        from = 0; /* it was set aside meanwhile */
+    bool cut = st.st_size - from > TAIL_BYTES;
+    ssize_t len = pread(fd, data, TAIL_BYTES, cut ? st.st_size - TAIL_BYTES : from);
     close(fd);
     if (len <= 0)
         return;
     data[len] = '\0';
-    char *start = from ? strchr(data, '\n') : data;
-    start = start ? start + (from ? 1 : 0) : data;
+    char *newline = cut ? strchr(data, '\n') : NULL; /* begin with a whole line */
+    char *start = newline ? newline + 1 : data;
     size_t used = 0;
     for (char *line = strtok_r(start, "\n", &start); line; line = strtok_r(NULL, "\n", &start)) {
         int n = snprintf(ret_text + used, size - used, "%s%s", used ? " | " : "", line);

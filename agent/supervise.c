@@ -246,8 +246,10 @@ fail(struct bh_supervisor *supervisor, struct bh_child *child, const struct bh_e
     }
     child->failures++;
     child->problem = *err;
-    if (supervisor->report->parent < 0) /* the `up` that counted is over */
+    if (supervisor->report->parent < 0) { /* the `up` that counted is over */
         child->verb = "restarted";
+        child->announced = false;
+    }
     bh_report_component(supervisor->report, child->component->name, "failed", err->detail);
     enter(supervisor, child, BH_CHILD_FAILED, bh_jitter(child->pause_us));
     child->pause_us = child->pause_us * 2 > PAUSE_LAST_US ? PAUSE_LAST_US : child->pause_us * 2;
@@ -257,8 +259,9 @@ static void
 start(struct bh_supervisor *supervisor, struct bh_child *child)
 {
     struct bh_error err = {.code = BH_OK};
-    if (child->failures == 0)
+    if (!child->announced)
         bh_report_component(supervisor->report, child->component->name, "starting", "");
+    child->announced = true;
     if (bh_child_start(supervisor->site, child, &err) == BH_OK)
         enter(supervisor, child, BH_CHILD_STARTING, PROBE_US);
     else

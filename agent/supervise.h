@@ -34,6 +34,8 @@ struct bh_child {
     uint64_t started;
     pid_t last_session; /* of the process before: what is left of it must go first */
     int pidfd;          /* -1: none */
+    off_t log_from;     /* size of its log when it was started */
+    bool announced;     /* "starting" was said */
     char hash[BH_CONFIG_HASH];
     char version[32];
     const char *verb;   /* how an `up` calls it: "up", "unchanged", "restarted" */
