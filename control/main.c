@@ -338,6 +338,13 @@ wait_for_registry(struct daemon *d, const sigset_t *signals, struct bh_error *er
     return code;
 }
 
+static void
+log_flow(void *arg, const char *line)
+{
+    (void)arg;
+    bh_log("flow", "%s", line);
+}
+
 static enum bh_code
 start(struct daemon *d, const sigset_t *signals, struct bh_error *err)
 {
@@ -360,6 +367,7 @@ start(struct daemon *d, const sigset_t *signals, struct bh_error *err)
         .state_dir = d->values[OPT_STATE],
         .workers = (unsigned)d->workers,
         .lease_ms = (int)d->lease_ms,
+        .log = log_flow,
     };
     struct bh_api_config api_config = api;
     struct bh_flow_config flow_config = flow;
