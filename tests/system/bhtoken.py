@@ -71,7 +71,7 @@ def sign_user_token(key, no, tenant_epoch, key_epoch, tenant, install, *, sub="u
                     header=None, **claims):
     """A user token under tenant_user_key(); ${install} is the install uid as text. Further claims override."""
     now = int(time.time()) if now is None else now
-    head = {"alg": "HS256", "typ": "bh-user+jwt", "kid": "%d.%d.%d" % (no, tenant_epoch, key_epoch)}
+    head = {"alg": "HS256", "kid": "%d.%d.%d" % (no, tenant_epoch, key_epoch), "typ": "bh-user+jwt"}
     head.update(header or {})
     body = {"iss": "bulkhead", "aud": install, "tenant": tenant, "sub": sub, "iat": now, "exp": now + ttl}
     body.update(claims)

@@ -4,6 +4,7 @@ import mmap
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -14,8 +15,6 @@ import tempfile
 import threading
 import time
 import uuid
-
-import psutil
 
 import bhtoken
 from ports import Ports
@@ -241,6 +240,9 @@ class Edge:
                             "base_domain": base_domain}.items():
             text = text.replace("${%s}" % name, str(value))
         assert "${" not in text, "deploy/local/nginx.conf has a placeholder that edgefix does not know"
+        self.snapshot, self.keyring, self.counters_file = (
+            pathlib.Path(re.search(rf"bulkhead_{name} ([^;]+);", text).group(1))
+            for name in ("snapshot", "keyring", "counters"))
         text = text.replace("worker_processes auto;", f"worker_processes {workers};")
         (self.dir / "nginx.conf").write_text(edit(text))
         self.own(self.dir, self.shm)
@@ -259,7 +261,7 @@ class Edge:
         return BUILD / "obj/tests/tools/bh-snapshot"
 
     def _apply(self, text, *options):
-        done = subprocess.run([self.tool, self.dir / "snapshot", *options], input=text, text=True,
+        done = subprocess.run([self.tool, self.snapshot, *options], input=text, text=True,
                               capture_output=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -284,7 +286,7 @@ class Edge:
         self._apply(tenant.line(self.incarnation, self.seq, record=False))
 
     def write_keyring(self, text=None, tell=False):
-        path = self.dir / "keys/keyring"
+        path = self.keyring
         temp = path.with_suffix(".new")
         temp.write_text(self.keys.text() if text is None else text)
         temp.chmod(0o400)
@@ -323,9 +325,16 @@ class Edge:
         raise AssertionError("nginx does not listen")
 
     def workers(self):
-        """Process ids of the workers."""
-        return [child.pid for child in psutil.Process(self.process.pid).children()
-                if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        """Process ids of the workers that live."""
+        pids = []
+        for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            except OSError:  # gone meanwhile
+                continue
+            if int(parent) == self.process.pid and state not in "ZX":
+                pids.append(int(path.parent.name))
+        return sorted(pids)
 
     def stop(self):
         if self.process:
@@ -380,7 +389,7 @@ class Edge:
 
     def counters(self, tenant):
         """The tenant's meters, read from the shared file as doc/contract/counters.md says."""
-        with open(self.shm / "counters", "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with open(self.counters_file, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             magic, version, slot_bytes, capacity = struct.unpack_from("<QIII", data)
             assert (magic, version, slot_bytes) == (0x6268636F756E7431, 1, 256)
             for i in range(capacity):

@@ -69,6 +69,25 @@ class Server:
         self._initdb(settings)
         self.start()
 
+    def standby(self):
+        """A streaming standby of this server; shares its key file and module."""
+        it = object.__new__(Server)
+        it.dir = pathlib.Path(tempfile.mkdtemp(prefix="bh-standby-"))
+        give_to_engine_user(it.dir)
+        it.data, it.port, it.log = it.dir / "pg", PORTS.take(), it.dir / "pg.log"
+        it.key_file, it.server_keys = self.key_file, self.server_keys
+        self.run([BIN / "pg_basebackup", "-D", it.data, "-R", "-X", "stream", "-c", "fast", "-d",
+                  f"host=127.0.0.1 port={self.port} user=postgres password=admin-secret"])
+        with open(it.data / "postgresql.conf", "a") as conf:
+            conf.write(f"port = {it.port}\n")
+        it.start()
+        return it
+
+    def wait_for_standby(self):
+        """Until it has replayed all that this server has written."""
+        wait_for(lambda: self.sql("SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()") == [(1,)],
+                 "the standby does not follow")
+
     def _install_module(self):
         source = PREFIX / "lib/bulkhead/postgresql/bulkhead.so"
         if not source.exists():
@@ -107,8 +126,8 @@ bulkhead.server = 'main'
         return subprocess.run([str(word) for word in command], check=True, cwd="/", stdout=subprocess.DEVNULL,
                               **as_engine_user(), **more)
 
-    def start(self):
-        self.run([BIN / "pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "60", "start"])
+    def start(self, options=""):
+        self.run([BIN / "pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", "60", "-o", options, "start"])
 
     def stop(self, mode="fast"):
         self.run([BIN / "pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", "60", "stop"])

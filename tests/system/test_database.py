@@ -357,3 +357,12 @@ def test_parallel_workers_see_their_leaders_tenant(server, wire):
     assert answer.code is None, answer.errors
     assert any("Workers Planned" in line for line, in answer.rows[5])
     assert answer.rows[6] == [["20000"]]
+
+
+def test_every_changed_byte_is_refused(server, wire):
+    good = token(server, use="job", life=3600)
+    for at, old in enumerate(good):
+        for new in ("." if old != "." else "-", "A" if old != "A" else "B", ""):
+            bad = good[:at] + new + good[at + 1:]
+            assert wire.pipeline([(ENTER, [bad])]).code == "TN002", (at, new)
+    assert as_tenant(wire, server, ["SELECT body FROM notes"], use="job", life=3600).rows[1] == [[SECRETS["acme"]]]

@@ -311,3 +311,34 @@ def test_more_tenants_than_the_cache_holds(server):
         server.sql("ALTER SYSTEM RESET bulkhead.max_tenants")
         server.stop("fast")
         server.start()
+
+
+def test_needs_to_be_preloaded(server):
+    server.stop("fast")
+    server.start("-c shared_preload_libraries=")
+    try:
+        with pytest.raises(Exception) as refused:
+            server.sql("SELECT bulkhead.tenant_no()")
+        assert "must be loaded by shared_preload_libraries" in str(refused.value)
+    finally:
+        server.stop("fast")
+        server.start()
+
+
+def test_a_standby_reads_the_table_each_time(server):
+    """Replay invalidates nothing in shared memory, so a standby must not trust its cache."""
+    standby = server.standby()
+    try:
+        with pool(standby) as wire:
+            for state, code in (("active", None), ("suspended", "TN003"), ("active", None)):
+                set_state(server, state)
+                server.wait_for_standby()
+                assert entered(wire, standby).code == code
+            wire.query("BEGIN")
+            assert entered(wire, standby).code is None
+            server.sql("UPDATE bulkhead.tenant SET epoch = 2 WHERE no = 42")
+            server.wait_for_standby()
+            assert wire.query("SELECT 1 FROM notes").code == "TN002"
+    finally:
+        server.sql("UPDATE bulkhead.tenant SET epoch = 1 WHERE no = 42")
+        standby.close()

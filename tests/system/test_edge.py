@@ -702,7 +702,7 @@ def test_snapshot_directory_is_replaced(fresh):
     acme = Tenant(1, "acme", endpoints=[echo.endpoint], database="shared9")
     ready(edge, acme)
     assert edge.ask(acme).status == 200
-    shutil.rmtree(edge.dir / "snapshot")
+    shutil.rmtree(edge.snapshot)
     globex = Tenant(2, "globex", endpoints=[edge.echo("new").endpoint], database="shared1")
     edge.put(globex)
     assert eventually(lambda: edge.ask(globex).status == 200)
@@ -715,10 +715,10 @@ def test_configuration_test_has_no_effects(fresh):
     edge = fresh()
     done = subprocess.run(edge.command("-t"), capture_output=True, text=True)
     assert done.returncode == 0 and "test is successful" in done.stderr, done.stderr
-    assert os.listdir(edge.shm) == [] and not (edge.dir / "snapshot").exists()
+    assert os.listdir(edge.shm) == [] and not (edge.snapshot).exists()
     ready(edge, Tenant(1, "acme", endpoints=[edge.echo().endpoint]))
     assert edge.ask(edge.tenants["acme"]).status == 200
-    assert os.listdir(edge.shm) == ["counters"]
+    assert os.listdir(edge.shm) == [edge.counters_file.name]
 
 
 @pytest.mark.parametrize("broken", ["bulkhead_keyring", "bulkhead_snapshot", "bulkhead_counters",
