@@ -4,7 +4,7 @@ import os
 import random
 import socket
 
-FIRST, LAST = 10240, 29999
+FIRST, LAST = 10240, 20999
 FOLDER = "/tmp/bulkhead-test-ports"
 
 

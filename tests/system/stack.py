@@ -1,4 +1,5 @@
 """The whole product, started as a person starts it: `bulkhead up` with a state directory and ports of its own."""
+import hashlib
 import http.client
 import json
 import os
@@ -290,6 +291,8 @@ class Stack:
         if keep_logs:
             self.keep_logs()
         shutil.rmtree(self.dir, ignore_errors=True)
+        digest = hashlib.sha256(str(self.state).encode()).hexdigest()[:16]
+        shutil.rmtree(f"/dev/shm/bulkhead-{digest}", ignore_errors=True)
         self.reserved.release()
         return [" ".join(p.info["cmdline"] or [])[:200] for p in left]
 

@@ -169,7 +169,7 @@ def test_a_new_limit_reaches_the_edge_without_reload(stack, initech):
 
 def test_usage_counts_every_answered_request(stack, initech):
     token = stack.user_token("initech")
-    before = stack.usage("initech")
+    before = wait_for(lambda: stack.usage("initech"), 15, "the smoke test is counted", 0.3)
     for _ in range(7):
         assert stack.request("initech", token=token).status == 200
     assert stack.request("initech").status == 401

@@ -139,16 +139,18 @@ print_one(void *arg, struct bh_str id, const struct bh_record *record)
     return true;
 }
 
+/* As a reader, beside the process that writes. */
 static void
-print_all(struct bh_snapshot_writer *writer)
+print_all(const char *path)
 {
     struct bh_snapshot *snapshot;
     struct bh_error err;
-    if (bh_writer_reader(writer, &snapshot, &err) != BH_OK ||
+    if (bh_snapshot_open(path, &snapshot, &err) != BH_OK ||
         bh_snapshot_begin(snapshot, &err) != BH_OK) {
         die(&err, 0);
     }
     bh_snapshot_each(snapshot, print_one, snapshot);
+    bh_snapshot_end(snapshot);
     bh_snapshot_close(snapshot);
 }
 
@@ -200,13 +202,15 @@ main(int argc, char **argv)
     struct bh_snapshot_writer *writer;
     struct bh_snapshot_meta meta;
     struct bh_error err;
+    if (strcmp(option, "--print") == 0) {
+        print_all(argv[1]);
+        return 0;
+    }
     if (bh_writer_open(argv[1], &writer, &err) != BH_OK ||
         bh_writer_meta_get(writer, &meta, &err) != BH_OK) {
         die(&err, 0);
     }
-    if (strcmp(option, "--print") == 0) {
-        print_all(writer);
-    } else if (strcmp(option, "--keyring") == 0) {
+    if (strcmp(option, "--keyring") == 0) {
         meta.keyring++;
         if (bh_writer_begin(writer, &err) != BH_OK) {
             die(&err, 0);
