@@ -99,31 +99,67 @@ describe_strays(const struct bh_site *site, const struct bh_child *child, struct
     bh_chunks_fini(&chunks);
 }
 
-void
+bool
 bh_child_clear(const struct bh_site *site, const struct bh_child *child)
 {
     struct strays strays;
     describe_strays(site, child, &strays);
     if (signal_strays(&strays, 0) == 0)
-        return;
+        return true;
     /* A server's orphans see that their master is gone and leave; the rest is told. */
     bool patient = child->component == &bh_components[BH_POSTGRES];
     if (patient && wait_strays(&strays, 1000))
-        return;
+        return true;
     bh_log("%s: ending %u processes that an earlier one left", child->component->name,
         strays.count);
     (void)signal_strays(&strays, patient ? SIGQUIT : SIGTERM);
     if (wait_strays(&strays, 1000))
-        return;
+        return true;
     (void)signal_strays(&strays, SIGKILL);
-    (void)wait_strays(&strays, 2000);
+    return wait_strays(&strays, 2000);
+}
+
+/*
+ * A pid file outlives a kill.  Its pid may be a zombie that init has not reaped
+ * or, after a reboot, anybody; the engine would take either for a rival.  No
+ * process of this component is left when we come here, so the file lies.
+ */
+static void
+remove_pid_file(const struct bh_site *site, const struct bh_child *child)
+{
+    struct bh_chunks chunks;
+    const char *path;
+    bh_chunks_init(&chunks);
+    if (child->component->pid_file &&
+        bh_site_text(site, child->component->pid_file, &chunks.arena, &path, NULL) == BH_OK &&
+        unlink(path) == 0)
+        bh_log("%s: removed %s, which an earlier process left", child->component->name, path);
+    bh_chunks_fini(&chunks);
 }
 
 /* ---- one process ---- */
 
-bool
-bh_child_watch(struct bh_child *child)
+static void
+log_path(const struct bh_site *site, const struct bh_child *child, char ret_path[PATH_MAX])
 {
+    char name[64];
+    snprintf(name, sizeof(name), "log/%s.log", child->component->name);
+    bh_site_path(site, name, ret_path);
+}
+
+static off_t
+log_size(const struct bh_site *site, const struct bh_child *child)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    log_path(site, child, path);
+    return stat(path, &st) == 0 ? st.st_size : 0;
+}
+
+bool
+bh_child_watch(const struct bh_site *site, struct bh_child *child)
+{
+    child->log_from = log_size(site, child);
     child->pidfd = pidfd_open(child->pid, 0);
     if (child->pidfd >= 0 && !bh_proc_alive(child->pid, child->started)) {
         close(child->pidfd);
@@ -148,15 +184,13 @@ spawn(const struct bh_site *site, struct bh_child *child, struct bh_arena *arena
 {
     const char *const *argv, *const *env;
     const char *cwd;
-    char log[PATH_MAX], name[64];
+    char log[PATH_MAX];
     struct bh_proc proc;
-    struct stat st;
     BH_TRY(bh_component_hash(site, child->component, child->hash, err));
     BH_TRY(bh_component_argv(site, child->component, arena, &argv, &env, err));
     BH_TRY(bh_site_text(site, child->component->cwd, arena, &cwd, err));
-    snprintf(name, sizeof(name), "log/%s.log", child->component->name);
-    bh_site_path(site, name, log);
-    child->log_from = stat(log, &st) == 0 ? st.st_size : 0;
+    log_path(site, child, log);
+    child->log_from = log_size(site, child);
     BH_TRY(bh_spawn(argv, env, log, cwd, &child->pid, err));
     child->started = bh_proc_read(child->pid, &proc) ? proc.started : 0;
     child->pidfd = pidfd_open(child->pid, 0);
@@ -167,7 +201,12 @@ enum bh_code
 bh_child_start(const struct bh_site *site, struct bh_child *child, struct bh_error *err)
 {
     struct bh_chunks chunks;
-    bh_child_clear(site, child);
+    if (!bh_child_clear(site, child)) {
+        bh_fail(err, BH_E_CONFLICT, "a process of an earlier %s cannot be ended",
+            child->component->name);
+        return bh_hint(err, "see ps -u $(id -un) and end it");
+    }
+    remove_pid_file(site, child);
     BH_TRY(check_port(site, child, err));
     bh_chunks_init(&chunks);
     enum bh_code code = spawn(site, child, &chunks.arena, err);
@@ -190,10 +229,9 @@ void
 bh_child_gone(const struct bh_site *site, struct bh_child *child, struct bh_error *err)
 {
     int status = 0;
-    char name[64], log[PATH_MAX], tail[400];
+    char log[PATH_MAX], tail[400];
     bool reaped = waitpid(child->pid, &status, WNOHANG) == child->pid;
-    snprintf(name, sizeof(name), "log/%s.log", child->component->name);
-    bh_site_path(site, name, log);
+    log_path(site, child, log);
     bh_log_tail(log, child->log_from, tail, sizeof(tail));
     bool config = reaped && WIFEXITED(status) && WEXITSTATUS(status) == 78;
     if (reaped && WIFSIGNALED(status))
@@ -224,5 +262,5 @@ bh_child_stop(const struct bh_site *site, struct bh_child *child)
     }
     if (child->pid)
         forget(child);
-    bh_child_clear(site, child);
+    (void)bh_child_clear(site, child);
 }

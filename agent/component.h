@@ -26,6 +26,7 @@ struct bh_component {
     const char *argv[BH_ARGV_MAX]; /* templates, NULL-terminated */
     const char *env[4];            /* templates beside the common ones */
     const char *cwd;               /* template */
+    const char *pid_file;          /* template: what would keep a successor from starting; may be NULL */
     const char *config[BH_FILES_MAX]; /* templates: files whose content counts as configuration */
     const char *version[3];        /* command that prints the version; NULL: our own */
     unsigned needs;                /* bits of components that must be up before it starts */

@@ -163,7 +163,7 @@ adopt_one(struct bh_supervisor *supervisor, struct bh_child *child, struct bh_er
 {
     char hash[BH_CONFIG_HASH];
     BH_TRY(bh_component_hash(supervisor->site, child->component, hash, err));
-    if (strcmp(hash, child->hash) == 0 && bh_child_watch(child)) {
+    if (strcmp(hash, child->hash) == 0 && bh_child_watch(supervisor->site, child)) {
         child->verb = "unchanged";
         enter(supervisor, child, BH_CHILD_STARTING, 0);
         return BH_OK;
@@ -187,8 +187,23 @@ read_children(struct bh_supervisor *supervisor, const struct bh_json *list)
     }
 }
 
+/* Who stops was told no ports: those of the last `up` go on being shown. */
+static void
+read_ports(struct bh_supervisor *supervisor, const struct bh_json *list)
+{
+    for (const struct bh_json *item = list ? list->first : NULL; item; item = item->next) {
+        const struct bh_json *name = bh_json_get(item, "name");
+        int64_t port;
+        if (!name || !bh_json_int(bh_json_get(item, "port"), &port) || port < 1 || port > 65535)
+            continue;
+        for (int i = 0; i < BH_PORT_COUNT; i++)
+            if (bh_str_is(name->text, bh_port_kinds[i].component))
+                supervisor->site->ports[i] = (uint16_t)port;
+    }
+}
+
 static enum bh_code
-find(struct bh_supervisor *supervisor, struct bh_error *err)
+find(struct bh_supervisor *supervisor, bool with_ports, struct bh_error *err)
 {
     char path[PATH_MAX];
     struct bh_chunks chunks;
@@ -197,8 +212,12 @@ find(struct bh_supervisor *supervisor, struct bh_error *err)
     bh_site_path(supervisor->site, "run/components.json", path);
     bh_chunks_init(&chunks);
     enum bh_code code = bh_file_read(path, STATE_JSON_MAX, &chunks.arena, &text, err);
-    if (code == BH_OK && bh_json_parse(text, BH_JSON_DEPTH, &chunks.arena, &root, NULL) == BH_OK)
+    if (code == BH_OK &&
+        bh_json_parse(text, BH_JSON_DEPTH, &chunks.arena, &root, NULL) == BH_OK) {
         read_children(supervisor, bh_json_get(root, "components"));
+        if (with_ports)
+            read_ports(supervisor, bh_json_get(root, "components"));
+    }
     bh_chunks_fini(&chunks);
     return code == BH_E_NOT_FOUND ? BH_OK : code;
 }
@@ -207,14 +226,14 @@ void
 bh_supervisor_find(struct bh_supervisor *supervisor)
 {
     struct bh_error err;
-    if (find(supervisor, &err) != BH_OK)
+    if (find(supervisor, true, &err) != BH_OK)
         bh_log_error("components", &err);
 }
 
 enum bh_code
 bh_supervisor_adopt(struct bh_supervisor *supervisor, struct bh_error *err)
 {
-    BH_TRY(find(supervisor, err));
+    BH_TRY(find(supervisor, false, err));
     /* In the order of stopping, so that nothing that stays is left asking for what goes. */
     for (int i = 0; i < BH_COMPONENT_COUNT; i++) {
         struct bh_child *child = &supervisor->children[bh_stop_order[i]];
