@@ -5,16 +5,19 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "engine/postgres/sql.h"
 
 #define TAKE_TIMEOUT_S 5
-#define CONNECT_TIMEOUT_S 5
+#define CONNECT_TIMEOUT_S 3
+#define PATIENCE_MS 65000 /* the server ends a statement after 60 s by itself */
 
 struct bh_db {
     struct bh_db_pool *pool;
     PGconn *conn; /* NULL: not connected */
+    int patience_ms;
     bool taken;
 };
 
@@ -148,8 +151,15 @@ bh_db_take(struct bh_db_pool *pool, struct bh_db **ret_db, struct bh_error *err)
             return code;
         }
     }
+    db->patience_ms = PATIENCE_MS;
     *ret_db = db;
     return BH_OK;
+}
+
+void
+bh_db_patience(struct bh_db *db, int ms)
+{
+    db->patience_ms = ms;
 }
 
 void
@@ -214,11 +224,54 @@ fail_with(struct bh_db *db, const PGresult *result, struct bh_error *err)
         message ? message : "no message");
 }
 
+static int64_t
+clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Until libpq can give a result without waiting; past the deadline it shall find a broken
+ * connection. */
+static void
+wait_for_result(PGconn *conn, int64_t deadline_ms)
+{
+    while (PQisBusy(conn)) {
+        struct pollfd fd = {.fd = PQsocket(conn), .events = POLLIN};
+        int64_t left = deadline_ms - clock_ms();
+        if (left <= 0 || poll(&fd, 1, (int)left) == 0)
+            (void)shutdown(fd.fd, SHUT_RDWR);
+        if (!PQconsumeInput(conn))
+            return;
+    }
+}
+
+/* Like PQexecParams, and it ends in time. */
+static PGresult *
+exec_in_time(struct bh_db *db, const char *sql, int count, const char *const *params)
+{
+    int64_t deadline_ms = clock_ms() + db->patience_ms;
+    PGresult *result = NULL;
+    PGresult *next;
+    if (!PQsendQueryParams(db->conn, sql, count, NULL, params, NULL, NULL, 0))
+        return NULL;
+    do {
+        wait_for_result(db->conn, deadline_ms);
+        next = PQgetResult(db->conn);
+        if (next) {
+            PQclear(result);
+            result = next;
+        }
+    } while (next);
+    return result;
+}
+
 enum bh_code
 bh_db_exec(struct bh_db *db, PGresult **ret_result, struct bh_error *err, const char *sql,
     int count, const char *const *params)
 {
-    PGresult *result = PQexecParams(db->conn, sql, count, NULL, params, NULL, NULL, 0);
+    PGresult *result = exec_in_time(db, sql, count, params);
     ExecStatusType status = PQresultStatus(result);
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
         enum bh_code code = fail_with(db, result, err);
@@ -256,7 +309,7 @@ bh_db_rollback(struct bh_db *db)
 {
     if (PQtransactionStatus(db->conn) == PQTRANS_IDLE)
         return;
-    PQclear(PQexec(db->conn, "ROLLBACK"));
+    PQclear(exec_in_time(db, "ROLLBACK", 0, NULL));
 }
 
 const char *

@@ -36,6 +36,14 @@ enum bh_code bh_db_take(struct bh_db_pool *pool, struct bh_db **ret_db, struct b
     BH_MUSTCHECK;
 void bh_db_give(struct bh_db *db);
 
+/**
+ * bh_db_patience(db, ms):
+ * Until it is given back, wait at most ${ms} for the answer to each statement,
+ * instead of a little more than the server's own statement timeout.  Past that
+ * the connection counts as broken: a frozen server must not freeze who asks.
+ */
+void bh_db_patience(struct bh_db *db, int ms);
+
 /** bh_db_conn(db): the libpq connection, for LISTEN and the like; borrowed. */
 PGconn *bh_db_conn(struct bh_db *db);
 

@@ -400,8 +400,7 @@ stop(struct daemon *d)
         bh_api_stop(d->api);
     if (d->flow != NULL)
         bh_flow_stop(d->flow);
-    bh_db_pool_free(d->api_pool);
-    bh_db_pool_free(d->flow_pool);
+    bh_db_pool_free(d->api_pool); /* the other one may still be in a worker's hands */
     bh_wipe(&d->master, sizeof(d->master));
     free(d->principals);
     free(d->endpoints[0]); /* the text that all of them are words of */

@@ -138,6 +138,13 @@ enum bh_code bh_body_read(struct bh_request *request, const struct bh_fields *fi
 /** bh_body_parse(request, err): request->body as strict JSON into request->json. */
 enum bh_code bh_body_parse(struct bh_request *request, struct bh_error *err) BH_MUSTCHECK;
 
+/**
+ * bh_request_db(request, err):
+ * Borrow a registry connection for the request, if it has none yet; the server
+ * gives it back.  Its statements are waited for at most 5 s.
+ */
+enum bh_code bh_request_db(struct bh_request *request, struct bh_error *err) BH_MUSTCHECK;
+
 /** bh_auth_check(request, err): who asks?  Fills request->principal; BH_E_UNAUTHENTICATED. */
 enum bh_code bh_auth_check(struct bh_request *request, struct bh_error *err) BH_MUSTCHECK;
 

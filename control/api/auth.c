@@ -113,8 +113,7 @@ bh_auth_check(struct bh_request *request, struct bh_error *err)
         (void)SHA256((const unsigned char *)token.data, token.len, hash);
         if (recall(request, hash))
             return BH_OK;
-        if (request->db == NULL)
-            BH_TRY(bh_db_take(request->config->pool, &request->db, err));
+        BH_TRY(bh_request_db(request, err));
         BH_TRY(bh_principal_find(request->db, request->arena, hash, &request->principal, err));
         remember(&request->principal, hash);
         return BH_OK;

@@ -12,6 +12,7 @@
 #include "control/api/write.h"
 
 #define NDJSON "application/x-ndjson"
+#define SNAPSHOT_PATIENCE_MS 60000 /* sorts all that is in the feed */
 
 /* Where a reader stands: `<incarnation>.<seq>`. */
 struct position {
@@ -130,6 +131,7 @@ BH_HANDLER(bh_feed_snapshot_get)
     enum bh_code code;
 
     BH_TRY(open_spool(request, &spool, err));
+    bh_db_patience(request->db, SNAPSHOT_PATIENCE_MS);
     code = bh_feed_snapshot(request->db, request->principal.cell, spool.incarnation, &spool.seq,
         spool_row, &spool, err);
     if (code == BH_OK) {

@@ -16,6 +16,7 @@
 
 #define HEARTBEAT_MS 5000
 #define RECONNECT_MS 500
+#define PATIENCE_MS 10000
 #define BATCH_ROWS 500
 #define BATCH_BYTES ((size_t)8 << 20)
 #define PENDING_MAX ((size_t)256 << 10) /* a slow reader gets no more before it took this */
@@ -352,6 +353,7 @@ connect_watcher(struct bh_hub *hub, struct bh_error *err)
     if (hub->db != NULL)
         return BH_OK;
     BH_TRY(bh_db_take(hub->pool, &hub->db, err));
+    bh_db_patience(hub->db, PATIENCE_MS);
     return bh_db_run(hub->db, NULL, err, "LISTEN bulkhead_feed");
 }
 

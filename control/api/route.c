@@ -3,6 +3,7 @@
 
 #include "control/api/api.h"
 
+#define PATIENCE_MS 5000
 #define PAGE_PARAMS "limit", "page_token"
 
 static const struct bh_route routes[] = {
@@ -175,6 +176,16 @@ check_input(const struct bh_route *route, struct bh_request *request, struct bh_
 }
 
 enum bh_code
+bh_request_db(struct bh_request *request, struct bh_error *err)
+{
+    if (request->db != NULL)
+        return BH_OK;
+    BH_TRY(bh_db_take(request->config->pool, &request->db, err));
+    bh_db_patience(request->db, PATIENCE_MS);
+    return BH_OK;
+}
+
+enum bh_code
 bh_route_run(struct bh_request *request, struct bh_reply *reply, struct bh_error *err)
 {
     const struct bh_route *route = find_path(request->path);
@@ -195,7 +206,7 @@ bh_route_run(struct bh_request *request, struct bh_reply *reply, struct bh_error
     take_params(route, request);
     BH_TRY(check_permission(route, request, err));
     BH_TRY(check_input(route, request, err));
-    if (!route->inline_ && request->db == NULL)
-        BH_TRY(bh_db_take(request->config->pool, &request->db, err));
+    if (!route->inline_)
+        BH_TRY(bh_request_db(request, err));
     return route->handler(request, reply, err);
 }

@@ -28,6 +28,8 @@
 #define TIMEOUT_S 30
 #define ANSWER_MAX ((size_t)64 << 20)
 #define WORKERS_MAX 64
+#define QUEUE_MAX_US (INT64_C(10) * 1000000) /* who waited longer for a worker has given up */
+#define RETRY_MAX_US (INT64_C(2) * 1000000)
 
 /* A request, with the state that HTTP needs around it. */
 struct exchange {
@@ -40,6 +42,7 @@ struct exchange {
     struct exchange *next; /* in the queue */
     size_t received;
     int64_t start_us;
+    int64_t queued_us;
     bool begun;
     bool done; /* the reply is ready */
 };
@@ -83,7 +86,7 @@ reset_reply(struct exchange *x)
 }
 
 static enum bh_code
-run_once(struct exchange *x, struct bh_error *err)
+run_once(struct exchange *x, bool *ret_reached, struct bh_error *err)
 {
     enum bh_code code;
 
@@ -91,6 +94,7 @@ run_once(struct exchange *x, struct bh_error *err)
     code = bh_route_run(&x->request, &x->reply, err);
     if (code == BH_OK && !bh_buf_ok(&x->reply.body))
         code = bh_fail(err, BH_E_NO_MEMORY, "the answer is too large");
+    *ret_reached = x->request.db != NULL;
     bh_db_give(x->request.db);
     x->request.db = NULL;
     return code;
@@ -130,10 +134,15 @@ static void
 run(struct exchange *x)
 {
     struct bh_error err;
-    enum bh_code code = run_once(x, &err);
+    bool reached;
+    int64_t waited_us = clock_us(CLOCK_MONOTONIC) - x->queued_us;
+    enum bh_code code = waited_us > QUEUE_MAX_US
+                            ? bh_fail(&err, BH_E_UNAVAILABLE, "the control plane is too busy")
+                            : run_once(x, &reached, &err);
 
-    if (code == BH_E_UNAVAILABLE)
-        code = run_once(x, &err);
+    if (code == BH_E_UNAVAILABLE && waited_us <= QUEUE_MAX_US && reached &&
+        clock_us(CLOCK_MONOTONIC) - x->queued_us < RETRY_MAX_US)
+        code = run_once(x, &reached, &err);
     if (code != BH_OK)
         write_problem(x, &err);
     x->done = true;
@@ -367,6 +376,7 @@ dispatch(struct exchange *x)
     bool here = bh_route_inline(x->request.path);
 
     x->request.body = bh_buf_str(&x->body);
+    x->queued_us = clock_us(CLOCK_MONOTONIC);
     (void)pthread_mutex_lock(&api->lock);
     here = here || api->stop;
     if (!here) {

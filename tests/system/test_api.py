@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import os
 import re
 import select
 import signal
@@ -877,6 +878,30 @@ def test_registry_down(registry, api):
         assert feed.row()["seq"] == seq
 
 
+def test_registry_frozen(registry, api):
+    """A registry that hangs makes nobody hang: 503 in seconds, and all works again when it thaws."""
+    pids = [row[0] for row in registry.admin("SELECT pid FROM pg_stat_activity")]
+    frozen = [int((registry.data / "postmaster.pid").read_text().split()[0])] + pids
+    assert api.call("GET", "/v1/tenants").status == 200
+    stopped = []
+    try:
+        for pid in frozen:
+            with contextlib.suppress(ProcessLookupError):  # the backend that listed them is gone
+                os.kill(pid, signal.SIGSTOP)
+                stopped.append(pid)
+        assert len(stopped) > 5
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            begin = time.monotonic()
+            for answer in pool.map(lambda _: api.call("GET", "/v1/tenants"), range(12)):
+                problem(answer, 503, "unavailable")
+            assert time.monotonic() - begin < 30
+        assert api.call("GET", "/livez").status == 200
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    assert api.call("GET", "/v1/tenants").status == 200
+
+
 def test_stop_with_open_streams(registry, api):
     with contextlib.closing(Api(registry)) as other:
         feeds = [other.feed(registry.head()) for _ in range(3)]
@@ -892,7 +917,6 @@ def test_stop_with_open_streams(registry, api):
 
 
 def test_bad_start(registry, api):
-    import os
     import subprocess
 
     from pgserver import as_engine_user
