@@ -42,6 +42,18 @@ def documents():
         yield text.encode()
 
 
+def tenant_documents():
+    for text in ('{}', '{"id":"acme","name":"A","tier":"standard","limits":{"requests_per_second":1,"burst":1000000}}',
+                 '{"teir":1,"limits":{"rps":1,"burst":0}}', '{"id":"Bad","name":"\\u0085","a/b~c":[]}', '[]',
+                 '{"uid":[{"x":null}],"conditions":1,"etag":""}', '{"limits":{"burst":-0,"requests_per_second":1e2}}'):
+        yield text.encode()
+
+
+def queries():
+    yield from (b"", b"limit=5&page_token=&state=active&q=a+b%20%C3%A4", b"&&q=1&q=2&x=%zz&limit", b"q=%00&%71=%FF",
+                b"=&%&q=%4", b"LIMIT=1&li%6Dit=2")
+
+
 def key_files():
     row = f"main.1 {HEX} 1790000000 1800000000\n"
     yield from (b"", row.encode(), row.rstrip().encode(), (row + row.replace(".1", ".2")).encode(),
@@ -71,6 +83,7 @@ def tenant_files():
 
 def main():
     corpora = {"token": tokens("token"), "usertoken": tokens("usertoken"), "json": documents(),
+               "tenantdoc": tenant_documents(), "query": queries(),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
                "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files()}
     for target, seeds in corpora.items():
