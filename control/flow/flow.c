@@ -39,24 +39,30 @@ bh_flow_log(const struct bh_flow *flow, const char *fmt, ...)
 
 /* ---- waiting ---- */
 
-static void
+/* Were there any?  Queries read notifications too, and then the socket stays silent about them. */
+static bool
 drain_notifications(PGconn *conn)
 {
     PGnotify *notify;
-    if (!PQconsumeInput(conn))
-        return;
-    while ((notify = PQnotifies(conn)))
+    bool any = false;
+    while (PQconsumeInput(conn) && (notify = PQnotifies(conn))) {
         PQfreemem(notify);
+        any = true;
+    }
+    return any;
 }
 
 void
 bh_worker_wait(struct bh_worker *worker, int timeout_ms)
 {
     struct pollfd fds[2] = {{.fd = worker->flow->wake_fd, .events = POLLIN}, {.fd = -1}};
-    if (worker->db)
-        fds[1] = (struct pollfd){.fd = PQsocket(bh_db_conn(worker->db)), .events = POLLIN};
+    PGconn *conn = worker->db ? bh_db_conn(worker->db) : NULL;
+    if (conn && drain_notifications(conn))
+        return;
+    if (conn)
+        fds[1] = (struct pollfd){.fd = PQsocket(conn), .events = POLLIN};
     if (poll(fds, 2, timeout_ms) > 0 && fds[1].revents)
-        drain_notifications(bh_db_conn(worker->db));
+        drain_notifications(conn);
 }
 
 /* ---- workers ---- */

@@ -108,7 +108,11 @@ retry_later(
     struct bh_error err;
     struct bh_step_row *row = &work->steps[work->position];
     int64_t delay = backoff_ms(row->attempt);
-    struct bh_step_change change = {.state = state, .error = cause, .spend_ms = elapsed_ms + delay};
+    /* A step that failed keeps what it said, also while it is undone. */
+    struct bh_step_change change = {.state = state,
+        .error = is(state, "failed") ? NULL : cause,
+        .ends = is(state, "failed"),
+        .spend_ms = elapsed_ms + delay};
     bh_flow_log(work->worker->flow, "operation %s: step %s failed at try %d, again in %lld ms: %s",
         work->lease.id, row->name, row->attempt, (long long)delay, cause->detail);
     if (bh_work_step(work, &change, &err) != BH_OK ||

@@ -5,12 +5,14 @@
 #define ACK_TIMEOUT_MS 5000
 #define ACK_POLL_MS 250
 
-/* An agent that was not heard of for this long is not waited for. */
-#define LIVE_S "15"
+/* An agent that was not heard of for this long is not waited for; after a day it is not even
+ * listed. */
+#define LIVE "15 s"
+#define KNOWN "1 day"
 
 static const char lagging_sql[] =
     "SELECT string_agg(a.id, ' ' ORDER BY a.id) FROM agent a CROSS JOIN install i"
-    " WHERE a.cell = $1 AND ($3 OR a.seen_at > clock_timestamp() - interval '" LIVE_S " s')"
+    " WHERE a.cell = $1 AND a.seen_at > clock_timestamp() - $3::interval"
     " AND (a.incarnation IS DISTINCT FROM i.incarnation OR a.seq < $2)";
 
 /* Append and note are one transaction, conditional on our lease: who is fenced publishes nothing.
@@ -23,12 +25,12 @@ append(struct bh_work *work, int64_t *ret_seq, struct bh_error *err)
 }
 
 static enum bh_code
-lagging(
-    struct bh_work *work, int64_t seq, bool silent_too, char ret_names[256], struct bh_error *err)
+lagging(struct bh_work *work, int64_t seq, const char *seen_within, char ret_names[256],
+    struct bh_error *err)
 {
     PGresult *r;
-    BH_TRY(bh_db_run(work->db, &r, err, lagging_sql, work->tenant.cell, bh_number(seq).text,
-        silent_too ? "t" : "f"));
+    BH_TRY(bh_db_run(
+        work->db, &r, err, lagging_sql, work->tenant.cell, bh_number(seq).text, seen_within));
     snprintf(ret_names, 256, "%s", PQgetvalue(r, 0, 0));
     PQclear(r);
     return BH_OK;
@@ -40,7 +42,7 @@ await_acks(struct bh_work *work, int64_t seq, struct bh_error *err)
     char names[256];
     int64_t until = bh_now_ms() + ACK_TIMEOUT_MS;
     for (;;) {
-        BH_TRY(lagging(work, seq, false, names, err));
+        BH_TRY(lagging(work, seq, LIVE, names, err));
         int64_t left = until - bh_now_ms();
         if (!names[0] || left <= 0)
             return BH_OK;
@@ -56,7 +58,7 @@ list_silent(struct bh_work *work, int64_t seq, struct bh_error *err)
 {
     char names[256];
     char note[320];
-    BH_TRY(lagging(work, seq, true, names, err));
+    BH_TRY(lagging(work, seq, KNOWN, names, err));
     if (!names[0])
         return BH_OK;
     snprintf(note, sizeof(note), "feed %lld not acknowledged by: %s", (long long)seq, names);
