@@ -14,9 +14,9 @@
 
 struct bh_bucket_answer {
     bool allowed;
-    uint64_t tat_ns;      /* the new state; equal to the old one where refused */
-    uint32_t left;        /* whole requests that would pass now, after this one */
-    uint32_t next_s;      /* seconds, rounded up, until ${left} is one more; 0 when full */
+    uint64_t tat_ns; /* the new state; equal to the old one where refused */
+    uint32_t left;   /* whole requests that would pass now, after this one */
+    uint32_t next_s; /* seconds, rounded up, until ${left} is one more; 0 when full */
 };
 
 /**

@@ -19,8 +19,8 @@
 struct bh_buf {
     char *data;
     size_t len;
-    size_t cap;   /* bytes in ${data}, terminator included */
-    size_t limit; /* the most it may grow to, terminator included */
+    size_t cap;             /* bytes in ${data}, terminator included */
+    size_t limit;           /* the most it may grow to, terminator included */
     struct bh_arena *arena; /* NULL: fixed storage */
     bool failed;
 };
@@ -28,7 +28,9 @@ struct bh_buf {
 /** bh_buf_init(buf, storage, size): an empty text in ${size} ≥ 1 bytes of the caller's. */
 void bh_buf_init(struct bh_buf *buf, char *storage, size_t size);
 
-/** bh_buf_init_arena(buf, arena, limit): an empty text that grows in ${arena} up to ${limit} bytes. */
+/**
+ * bh_buf_init_arena(buf, arena, limit): an empty text that grows in ${arena} up to ${limit} bytes.
+ */
 void bh_buf_init_arena(struct bh_buf *buf, struct bh_arena *arena, size_t limit);
 
 /** bh_buf_reset(buf): empty again, failure forgotten, storage kept. */
@@ -44,8 +46,7 @@ void bh_buf_add(struct bh_buf *buf, const void *data, size_t len);
 void bh_buf_putc(struct bh_buf *buf, char c);
 void bh_buf_puts(struct bh_buf *buf, const char *text);
 void bh_buf_str_add(struct bh_buf *buf, struct bh_str s);
-void bh_buf_printf(struct bh_buf *buf, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+void bh_buf_printf(struct bh_buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /** bh_buf_int(buf, value): decimal digits, faster than printf. */
 void bh_buf_int(struct bh_buf *buf, int64_t value);

@@ -45,8 +45,7 @@ struct bh_error {
  * Record ${code} and a detail built from ${fmt} in ${err} (which may be NULL),
  * clear hint and pointer, and return ${code}.  Cuts what does not fit.
  */
-enum bh_code bh_fail(struct bh_error *err, enum bh_code code, const char *fmt, ...)
-    BH_PRINTF(3, 4);
+enum bh_code bh_fail(struct bh_error *err, enum bh_code code, const char *fmt, ...) BH_PRINTF(3, 4);
 
 /**
  * bh_fail_at(err, code, pointer, fmt, ...):
@@ -84,11 +83,11 @@ const char *bh_code_title(enum bh_code code);    /* "Rate limit exceeded" */
 enum bh_code bh_code_find(const char *slug);
 
 /* Pass a failure on: returns from the caller when ${call} is not BH_OK. */
-#define BH_TRY(call)                                                           \
-    do {                                                                       \
-        enum bh_code bh_try_code_ = (call);                                    \
-        if (bh_try_code_ != BH_OK)                                             \
-            return bh_try_code_;                                               \
+#define BH_TRY(call)                                                                               \
+    do {                                                                                           \
+        enum bh_code bh_try_code_ = (call);                                                        \
+        if (bh_try_code_ != BH_OK)                                                                 \
+            return bh_try_code_;                                                                   \
     } while (0)
 
 #endif

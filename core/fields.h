@@ -22,7 +22,7 @@ enum bh_field_kind {
     BH_FIELD_INT,    /* an int64_t at offset; digits only, min to max */
     BH_FIELD_UINT,   /* a uint64_t at offset; digits only, the whole range */
     BH_FIELD_OBJECT, /* fields of its own, read into the same struct */
-    BH_FIELD_LIST,   /* a const struct bh_json * at offset: an array of at most max objects of fields */
+    BH_FIELD_LIST,   /* a const struct bh_json * at offset: an array of at most max objects */
     BH_FIELD_TREE,   /* a const struct bh_json * at offset: any object */
     BH_FIELD_IGNORED /* read-only: accepted whatever it is, not read */
 };
@@ -36,7 +36,7 @@ struct bh_field {
     int64_t min;
     int64_t max;
     size_t offset; /* where the value goes in the struct that is filled */
-    /* A string's further rule (may be NULL): BH_E_INVALID, its detail continues the field's name. */
+    /* A string's further rule (may be NULL): BH_E_INVALID, detail continues the field's name. */
     enum bh_code (*rule)(struct bh_str text, struct bh_error *err);
     const struct bh_fields *fields; /* of an object, or of each object of a list */
 };
@@ -55,10 +55,10 @@ enum bh_issue_kind {
 /* One thing that is wrong. */
 struct bh_issue {
     enum bh_issue_kind kind;
-    const char *pointer;       /* RFC 6901, without # */
-    const char *detail;        /* "must be a string" */
-    const char *suggestion;    /* the known name that an unknown one resembles, or NULL */
-    const struct bh_json *at;  /* the member; NULL where it is missing */
+    const char *pointer;      /* RFC 6901, without # */
+    const char *detail;       /* "must be a string" */
+    const char *suggestion;   /* the known name that an unknown one resembles, or NULL */
+    const struct bh_json *at; /* the member; NULL where it is missing */
     struct bh_issue *next;
 };
 
@@ -66,8 +66,8 @@ struct bh_issues {
     struct bh_arena *arena; /* of the issues and their texts */
     struct bh_issue *first;
     struct bh_issue *last;
-    size_t count;           /* counted on beyond BH_ISSUES_MAX, kept no further */
-    bool failed;            /* out of memory */
+    size_t count; /* counted on beyond BH_ISSUES_MAX, kept no further */
+    bool failed;  /* out of memory */
 };
 
 #define BH_ISSUES_MAX 64
@@ -75,7 +75,10 @@ struct bh_issues {
 /** bh_issues_init(issues, arena): none yet. */
 void bh_issues_init(struct bh_issues *issues, struct bh_arena *arena);
 
-/** bh_issues_add(issues, kind, at, pointer, detail): one more; texts are copied.  Returns it, or NULL. */
+/**
+ * bh_issues_add(issues, kind, at, pointer, detail): one more; texts are copied.  Returns it, or
+ * NULL.
+ */
 struct bh_issue *bh_issues_add(struct bh_issues *issues, enum bh_issue_kind kind,
     const struct bh_json *at, const char *pointer, const char *detail);
 

@@ -29,8 +29,8 @@ enum bh_json_kind {
 /* A parsed value: a tree in the arena, members in the order of the text. */
 struct bh_json {
     enum bh_json_kind kind;
-    struct bh_str name;   /* of a member, unescaped; empty elsewhere */
-    struct bh_str text;   /* string: unescaped; number: its literal text */
+    struct bh_str name;    /* of a member, unescaped; empty elsewhere */
+    struct bh_str text;    /* string: unescaped; number: its literal text */
     struct bh_json *first; /* object, array: first child */
     struct bh_json *next;  /* next sibling */
 };
@@ -46,7 +46,10 @@ struct bh_json {
 enum bh_code bh_json_parse(struct bh_str text, unsigned depth_max, struct bh_arena *arena,
     struct bh_json **ret_value, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_json_get(object, name): the member of that name, or NULL (also where ${object} is NULL or no object). */
+/**
+ * bh_json_get(object, name): the member of that name, or NULL (also where ${object} is NULL or no
+ * object).
+ */
 const struct bh_json *bh_json_get(const struct bh_json *object, const char *name);
 
 /**

@@ -40,7 +40,10 @@ enum bh_code bh_key_cell_user(const struct bh_key *master, const struct bh_uid *
 enum bh_code bh_key_database(const struct bh_key *server_key, struct bh_str database,
     struct bh_key *ret_key, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_key_tenant_user(cell_key, tenant, tenant_epoch, ret_key, err): HMAC-SHA256(K_user, uid ‖ be32(tenant epoch)). */
+/**
+ * bh_key_tenant_user(cell_key, tenant, tenant_epoch, ret_key, err): HMAC-SHA256(K_user, uid ‖
+ * be32(tenant epoch)).
+ */
 enum bh_code bh_key_tenant_user(const struct bh_key *cell_key, const struct bh_uid *tenant,
     uint32_t tenant_epoch, struct bh_key *ret_key, struct bh_error *err) BH_MUSTCHECK;
 
@@ -52,13 +55,13 @@ struct bh_mac;
  * malloc a MAC keyed with ${key}, which it copies; free it (NULL is fine).
  * One thread at a time may use it.
  */
-enum bh_code bh_mac_new(const struct bh_key *key, struct bh_mac **ret_mac, struct bh_error *err)
-    BH_MUSTCHECK;
+enum bh_code bh_mac_new(
+    const struct bh_key *key, struct bh_mac **ret_mac, struct bh_error *err) BH_MUSTCHECK;
 void bh_mac_free(struct bh_mac *mac);
 
 /** bh_mac_rekey(mac, key, err): use ${key} from now on. */
-enum bh_code bh_mac_rekey(struct bh_mac *mac, const struct bh_key *key, struct bh_error *err)
-    BH_MUSTCHECK;
+enum bh_code bh_mac_rekey(
+    struct bh_mac *mac, const struct bh_key *key, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_mac_run(mac, data, ret_mac, err): the MAC of ${data}. */
 enum bh_code bh_mac_run(struct bh_mac *mac, struct bh_str data, uint8_t ret_mac[BH_MAC_BYTES],

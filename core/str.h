@@ -15,7 +15,7 @@ struct bh_str {
     size_t len;
 };
 
-#define BH_STR(literal) ((struct bh_str){ "" literal, sizeof(literal) - 1 })
+#define BH_STR(literal) ((struct bh_str){"" literal, sizeof(literal) - 1})
 
 /** bh_str_of(text): the bytes of NUL-terminated ${text}; NULL gives an empty one. */
 struct bh_str bh_str_of(const char *text);

@@ -21,17 +21,20 @@ struct bh_uid {
 };
 
 enum bh_tenant_state {
-    BH_TENANT_PENDING,    /* accepted, first onboarding runs */
-    BH_TENANT_ACTIVE,     /* serves */
-    BH_TENANT_SUSPENDED,  /* keeps its data, serves nothing */
-    BH_TENANT_MOVING,     /* is being cut over to another place */
-    BH_TENANT_FAILED,     /* first onboarding failed and was undone */
+    BH_TENANT_PENDING,     /* accepted, first onboarding runs */
+    BH_TENANT_ACTIVE,      /* serves */
+    BH_TENANT_SUSPENDED,   /* keeps its data, serves nothing */
+    BH_TENANT_MOVING,      /* is being cut over to another place */
+    BH_TENANT_FAILED,      /* first onboarding failed and was undone */
     BH_TENANT_OFFBOARDING, /* is being removed */
-    BH_TENANT_GONE,       /* nothing of it is left but its number */
+    BH_TENANT_GONE,        /* nothing of it is left but its number */
     BH_TENANT_STATE_COUNT
 };
 
-/** bh_tenant_state_name(state) → "active" …; bh_tenant_state_find(name, ret_state) → false where there is none. */
+/**
+ * bh_tenant_state_name(state) → "active" …; bh_tenant_state_find(name, ret_state) → false where
+ * there is none.
+ */
 const char *bh_tenant_state_name(enum bh_tenant_state state);
 bool bh_tenant_state_find(struct bh_str name, enum bh_tenant_state *ret_state);
 

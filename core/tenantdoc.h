@@ -23,8 +23,8 @@ struct bh_tenant_doc {
     struct bh_str id;
     struct bh_str name; /* default: id */
     struct bh_str tier;
-    int64_t rate;       /* limits.requests_per_second */
-    int64_t burst;      /* limits.burst */
+    int64_t rate;  /* limits.requests_per_second */
+    int64_t burst; /* limits.burst */
 };
 
 /**

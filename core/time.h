@@ -12,7 +12,10 @@
 
 #define BH_TIME_TEXT 25 /* "2026-11-21T12:00:00.000Z" and its NUL */
 
-/** bh_time_format(time_us, ret_text): RFC 3339 in UTC with milliseconds (years 1970–9999; others are clamped). */
+/**
+ * bh_time_format(time_us, ret_text): RFC 3339 in UTC with milliseconds (years 1970–9999; others
+ * are clamped).
+ */
 void bh_time_format(int64_t time_us, char ret_text[BH_TIME_TEXT]);
 
 /**

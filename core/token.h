@@ -31,11 +31,11 @@ struct bh_token {
     int64_t exp_s;
     int64_t iat_s;
     int32_t no;
-    struct bh_str scope;  /* words parted by single spaces; may be empty */
+    struct bh_str scope; /* words parted by single spaces; may be empty */
     struct bh_str sub;
     struct bh_str tenant; /* id, for display */
     enum bh_token_use use;
-    uint32_t epoch;       /* "ver" */
+    uint32_t epoch; /* "ver" */
 };
 
 /**
@@ -84,7 +84,6 @@ enum bh_code bh_token_parse(
  * right.  Tenant state and epoch are the caller's to check.
  */
 enum bh_code bh_token_check(const struct bh_token_parts *parts, struct bh_mac *mac,
-    struct bh_str server, struct bh_str database, int64_t now_s, struct bh_error *err)
-    BH_MUSTCHECK;
+    struct bh_str server, struct bh_str database, int64_t now_s, struct bh_error *err) BH_MUSTCHECK;
 
 #endif

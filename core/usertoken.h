@@ -66,7 +66,8 @@ struct bh_usertoken_door {
  * tenant or no such valid key.  BH_E_TOKEN_INVALID; where all else is right,
  * BH_E_TOKEN_EXPIRED for one past its time, BH_E_TOKEN_TENANT_MISMATCH for one
  * of another tenant than the door's.  A kid with another tenant epoch than the
- * door's, for the door's own tenant, is BH_E_TOKEN_INVALID (revoked).
+ * door's, for the door's own tenant, is BH_E_TOKEN_INVALID (revoked); so is a token of another
+ * tenant that has also expired.
  */
 enum bh_code bh_usertoken_check(const struct bh_usertoken *token, struct bh_mac *mac,
     const struct bh_usertoken_door *door, struct bh_error *err) BH_MUSTCHECK;
@@ -74,7 +75,8 @@ enum bh_code bh_usertoken_check(const struct bh_usertoken *token, struct bh_mac 
 /**
  * bh_usertoken_sign(mac, token, out, err):
  * Append a token with ${token}'s kid and the claims iss, aud, tenant, sub, iat, exp and, where
- * not empty, scope.  ${mac} is keyed with the tenant user key.
+ * not empty, scope (iss is always "bulkhead", nbf is left out).  ${mac} is keyed with the tenant
+ * user key.  BH_E_INVALID where a value would never be believed; BH_E_TOO_LARGE.
  */
 enum bh_code bh_usertoken_sign(struct bh_mac *mac, const struct bh_usertoken *token,
     struct bh_buf *out, struct bh_error *err) BH_MUSTCHECK;
