@@ -58,6 +58,7 @@ const struct bh_component bh_components[BH_COMPONENT_COUNT] = {
             "127.0.0.1:${app_port}", "--edge-url", "http://127.0.0.1:${edge_port}",
             "--base-domain", "${base_domain}", "--cell", "${cell}", "--state", "${state}"},
         .env = {"PGPASSFILE=${state}/keys/control.pgpass"},
+        .passes_on = "BULKHEAD_FAILPOINT",
         .cwd = "${state}",
         .config = {"${state}/keys/principals", "${state}/keys/control.pgpass",
             "${lib}/examples/shop/migrations"},
@@ -103,7 +104,8 @@ const enum bh_component_id bh_stop_order[BH_COMPONENT_COUNT] = {
 static const char *const common_env[] = {
     "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=${state}"};
 static const char *const passed_on[] = {
-    "BULKHEAD_FAILPOINT", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TZ"};
+    "BULKHEAD_FAILPOINT", "BULKHEAD_FAILPOINT_DELAY_MS", "BULKHEAD_FAILPOINT_LEASE_MS",
+    "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TZ"};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -126,14 +128,12 @@ count_of(const char *const *list, size_t most)
 }
 
 static size_t
-pass_on(const char **env, size_t count, struct bh_arena *arena)
+pass_on(const char *name, const char **env, size_t count, struct bh_arena *arena)
 {
-    for (size_t i = 0; i < COUNT(passed_on); i++) {
-        const char *value = getenv(passed_on[i]);
-        const char *text = value ? bh_arena_printf(arena, "%s=%s", passed_on[i], value) : NULL;
-        if (text)
-            env[count++] = text;
-    }
+    const char *value = name ? getenv(name) : NULL;
+    const char *text = value && value[0] ? bh_arena_printf(arena, "%s=%s", name, value) : NULL;
+    if (text)
+        env[count++] = text;
     return count;
 }
 
@@ -146,13 +146,15 @@ bh_component_argv(const struct bh_site *site, const struct bh_component *compone
     size_t envc = count_of(component->env, COUNT(component->env));
     const char **argv = bh_arena_zalloc(arena, (argc + 1) * sizeof(*argv));
     const char **env = bh_arena_zalloc(
-        arena, (COUNT(common_env) + envc + COUNT(passed_on) + 1) * sizeof(*env));
+        arena, (COUNT(common_env) + envc + COUNT(passed_on) + 2) * sizeof(*env));
     if (!argv || !env)
         return bh_fail(err, BH_E_NO_MEMORY, "no memory for a command line");
     BH_TRY(fill(site, component->argv, argc, arena, argv, err));
     BH_TRY(fill(site, common_env, COUNT(common_env), arena, env, err));
     BH_TRY(fill(site, component->env, envc, arena, env + COUNT(common_env), err));
-    (void)pass_on(env, COUNT(common_env) + envc, arena);
+    size_t count = pass_on(component->passes_on, env, COUNT(common_env) + envc, arena);
+    for (size_t i = 0; i < COUNT(passed_on); i++)
+        count = pass_on(passed_on[i], env, count, arena);
     *ret_argv = argv;
     *ret_env = env;
     return BH_OK;

@@ -101,4 +101,12 @@ bh_failpoint_delay_ms(void)
     return text && bh_str_uint(bh_str_of(text), 600000, &ms) ? (int)ms : DELAY_MS;
 }
 
+int
+bh_failpoint_lease_ms(int lease_ms)
+{
+    const char *text = getenv("BULKHEAD_FAILPOINT_LEASE_MS");
+    uint64_t ms;
+    return text && bh_str_uint(bh_str_of(text), 600000, &ms) && ms >= 300 ? (int)ms : lease_ms;
+}
+
 #endif

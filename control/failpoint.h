@@ -31,7 +31,20 @@ void bh_failpoint_start(const char *state_dir);
 /** bh_failpoint_delay_ms(): how long a delay lasts. */
 int bh_failpoint_delay_ms(void);
 
+/**
+ * bh_failpoint_lease_ms(lease_ms):
+ * How long leases last: ${lease_ms}, or what BULKHEAD_FAILPOINT_LEASE_MS (300 to
+ * 600000) says, so that a test need not wait long for a dead worker's lease.
+ */
+int bh_failpoint_lease_ms(int lease_ms);
+
 #else
+
+static inline int
+bh_failpoint_lease_ms(int lease_ms)
+{
+    return lease_ms;
+}
 
 static inline enum bh_failpoint
 bh_failpoint_pass(const char *state_dir, const char *step, const char *when)

@@ -20,6 +20,7 @@
 #include "control/api/api.h"
 #include "control/api/log.h"
 #include "control/db.h"
+#include "control/failpoint.h"
 #include "control/flow/flow.h"
 #include "control/registry/registry.h"
 #include "core/codec.h"
@@ -77,7 +78,8 @@ static const struct {
 /* Everything that the daemon holds. */
 struct daemon {
     const char *values[OPT_COUNT];
-    char *endpoints[ENDPOINTS_MAX + 1];
+    char *endpoints[ENDPOINTS_MAX + 1]; /* words of endpoint_text */
+    char *endpoint_text;
     uint64_t workers;
     uint64_t lease_ms;
     uint64_t edge_port;
@@ -178,13 +180,13 @@ read_edge_port(struct daemon *d, struct bh_error *err)
 static enum bh_code
 read_endpoints(struct daemon *d, struct bh_error *err)
 {
-    char *text = strdup(d->values[OPT_ENDPOINTS]);
     char *state = NULL;
     size_t count = 0;
 
-    if (text == NULL)
+    d->endpoint_text = strdup(d->values[OPT_ENDPOINTS]);
+    if (d->endpoint_text == NULL)
         return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
-    for (char *word = strtok_r(text, " ", &state); word != NULL;
+    for (char *word = strtok_r(d->endpoint_text, " ", &state); word != NULL;
          word = strtok_r(NULL, " ", &state)) {
         if (count == ENDPOINTS_MAX)
             return bh_fail(err, BH_E_CONFIG, "--endpoints has more than %d words", ENDPOINTS_MAX);
@@ -366,7 +368,7 @@ start(struct daemon *d, const sigset_t *signals, struct bh_error *err)
         .cell = d->values[OPT_CELL],
         .state_dir = d->values[OPT_STATE],
         .workers = (unsigned)d->workers,
-        .lease_ms = (int)d->lease_ms,
+        .lease_ms = bh_failpoint_lease_ms((int)d->lease_ms),
         .log = log_flow,
     };
     struct bh_api_config api_config = api;
@@ -403,7 +405,7 @@ stop(struct daemon *d)
     bh_db_pool_free(d->api_pool); /* the other one may still be in a worker's hands */
     bh_wipe(&d->master, sizeof(d->master));
     free(d->principals);
-    free(d->endpoints[0]); /* the text that all of them are words of */
+    free(d->endpoint_text);
 }
 
 static int
