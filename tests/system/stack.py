@@ -122,10 +122,9 @@ class Stack:
         return call(self.ports["edge"], method, path, sent, body)
 
     def raw(self, data, port="edge", timeout=10):
-        """Send bytes as they are and return all bytes of the answer."""
+        """Send bytes as they are and return all bytes of the answer; the server must close."""
         with socket.create_connection(("127.0.0.1", self.ports[port]), timeout=timeout) as s:
             s.sendall(data)
-            s.shutdown(socket.SHUT_WR)
             chunks = []
             while chunk := s.recv(65536):
                 chunks.append(chunk)

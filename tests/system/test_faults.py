@@ -20,9 +20,14 @@ ONBOARD = ("database", "route", "smoke")
 OFFBOARD = ("route", "database")
 
 
+LEASE_MS = 2500
+
+
 @pytest.fixture(scope="module")
 def stack(module_stack):
-    """The example tenants, without a limit that a load could meet."""
+    """The example tenants, without a limit that a load could meet; leases that end soon."""
+    module_stack.env.update(BULKHEAD_FAILPOINT_LEASE_MS=str(LEASE_MS), BULKHEAD_FAILPOINT_DELAY_MS="4000")
+    module_stack.up()
     for tenant in EXAMPLES:
         assert module_stack.put(tenant, WIDE)["state"] == "succeeded"
     return module_stack
@@ -43,7 +48,10 @@ def serves(stack, tokens):
 def arm(stack, failpoint):
     """Let `up` hand the failpoint to a new daemon, as a person would; "" disarms."""
     control = stack.pid("control")
-    stack.up(env={"BULKHEAD_FAILPOINT": failpoint})
+    stack.env.pop("BULKHEAD_FAILPOINT", None)
+    if failpoint:
+        stack.env["BULKHEAD_FAILPOINT"] = failpoint
+    stack.up()
     if stack.pid("control") == control:
         os.kill(control, signal.SIGKILL)
         wait_for(lambda: stack.pid("control") not in (None, control), 15, "a new daemon")
@@ -184,6 +192,7 @@ def test_killed_under_load_and_nobody_else_notices(stack, tokens, victim):
         load.run_until(600)
     if victim is kill_agent:
         assert serves(stack, tokens)
+        load.acked.update(EXAMPLES)
         stack.up()  # adopts what lives on
     stack.wait_up()
     allowed = clients if victim is kill_worker else 0
@@ -240,6 +249,7 @@ def test_database_killed_while_orders_arrive(stack, tokens, victim):
         new = len(found) - rows_before[tenant]
         assert len(made) <= new <= len(made) + doubtful
     assert serves(stack, tokens)
+    load.acked.update(EXAMPLES)
     counted_right(stack, before, load)
     stack.assert_inventory()
 
@@ -366,7 +376,7 @@ def test_a_daemon_frozen_past_its_lease_is_fenced_when_it_wakes(stack, tokens, s
             assert serves(stack, tokens)
         finally:
             os.kill(frozen, signal.SIGCONT)
-        time.sleep(3)  # the woken one tries to go on
+        time.sleep(4.5)  # the rest of its delay; then it tries to go on
         again = call(second.port, "GET", f"/v1/operations/{op}",
                      {"Authorization": f"Bearer {stack.credential()}"}).json()
         assert again == end, "the woken daemon changed a finished operation"
