@@ -25,6 +25,7 @@ struct bh_component {
     enum bh_port port;
     const char *argv[BH_ARGV_MAX]; /* templates, NULL-terminated */
     const char *env[4];            /* templates beside the common ones */
+    const char *passes_on;         /* variable of ours that it gets too; may be NULL */
     const char *cwd;               /* template */
     const char *pid_file;          /* template: what would keep a successor from starting; may be NULL */
     const char *config[BH_FILES_MAX]; /* templates: files whose content counts as configuration */

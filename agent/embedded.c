@@ -218,6 +218,7 @@ leave(struct embedded *e, int code)
 static void
 give_up(struct embedded *e, const struct bh_error *err)
 {
+    bh_log_error("not ready", err);
     if (e->fresh) {
         bh_supervisor_stop(&e->supervisor);
         bh_supervisor_down(&e->supervisor);
@@ -321,16 +322,27 @@ become_agent(struct bh_site *site, const struct bh_secrets *secrets, struct bh_r
     e.deadline_us = bh_mono_us() + READY_US;
     setsid();
     if (begin(&e, &err) != BH_OK) {
+        bh_log_error("cannot begin", &err);
         bh_report_end(&e.report, &err);
         leave(&e, bh_code_exit(err.code));
     }
     run(&e);
 }
 
+static void
+complain(const struct bh_error *err)
+{
+    fprintf(stderr, "bulkhead-agent: %s\n", err->detail);
+    if (err->hint[0])
+        fprintf(stderr, "  %s\n", err->hint);
+}
+
 static int
 fail_early(int notify_fd, const struct bh_error *err)
 {
     struct bh_report report = {.notify = notify_fd, .parent = -1};
+    if (notify_fd < 0)
+        complain(err);
     bh_report_end(&report, err);
     return bh_code_exit(err->code);
 }
@@ -397,8 +409,6 @@ bh_embedded_stop(struct bh_site *site)
     struct bh_error err = {.code = BH_OK};
     if (stop_all(site, &err) == BH_OK)
         return 0;
-    fprintf(stderr, "bulkhead-agent: %s\n", err.detail);
-    if (err.hint[0])
-        fprintf(stderr, "  %s\n", err.hint);
+    complain(&err);
     return bh_code_exit(err.code);
 }

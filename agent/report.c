@@ -59,8 +59,6 @@ bh_report_end(struct bh_report *report, const struct bh_error *err)
     char text[LINE_MAX];
     struct bh_buf buf;
     bh_buf_init(&buf, text, sizeof(text));
-    if (err)
-        bh_log_error("not ready", err);
     int *fds[] = {&report->notify, &report->parent};
     for (size_t i = 0; i < 2; i++) {
         bh_buf_reset(&buf);

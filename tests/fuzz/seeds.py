@@ -71,6 +71,18 @@ def keyrings():
         yield text.encode()
 
 
+def feeds():
+    record = json.dumps({"id": "acme", "uid": UID, "epoch": 1, "state": "active", "tier": "standard", "rate": 100,
+                         "burst": 200, "share": 1000, "server": "main", "database": "shared1",
+                         "endpoints": ["127.0.0.1:7090", "[::1]:80", "unix:/run/x"], "cell": "main"},
+                        separators=(",", ":"))
+    row = '{"incarnation":"%s","seq":12,"no":42,"version":3,"record":%s}\n'
+    for text in (row % (UID, record), row % (UID, "null"), '{"head":13}\n', '{"head":1}\n\n{"head":-1}\n[]\n',
+                 '{"format":1,"incarnation":"%s","seq":13}\n' % UID + row % (UID, record) + '{"head":12',
+                 row % (UID, "{}"), row % (UID, record.replace("127.0.0.1:7090", "x y:1"))):
+        yield text.encode()
+
+
 def tenant_files():
     for path in sorted((HERE.parents[1] / "examples/tenants").glob("*/tenant.yaml")):
         yield path.read_bytes()
@@ -85,7 +97,7 @@ def main():
     corpora = {"token": tokens("token"), "usertoken": tokens("usertoken"), "json": documents(),
                "tenantdoc": tenant_documents(), "query": queries(),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
-               "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files()}
+               "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds()}
     for target, seeds in corpora.items():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)
