@@ -195,6 +195,14 @@ tell(enum bh_code code, const struct bh_error *err, ngx_log_t *log)
     ngx_log_error(level, log, 0, "bulkhead: %s", text);
 }
 
+static const char *
+missing(void)
+{
+    return bh_edge.counters == NULL   ? "the edge cannot open its counters file yet"
+           : bh_edge.snapshot == NULL ? "the edge has no snapshot of the tenants yet"
+                                      : "the edge has no keyring yet";
+}
+
 bool
 bh_edge_ready(struct bh_edge_main *conf, ngx_log_t *log, const char **ret_reason)
 {
@@ -214,7 +222,7 @@ bh_edge_ready(struct bh_edge_main *conf, ngx_log_t *log, const char **ret_reason
         enum bh_code code = open_all(conf, &err);
         tell(code, &err, log);
     }
-    *ret_reason = "the edge has no snapshot, keyring or counters yet";
+    *ret_reason = missing();
     return complete();
 }
 

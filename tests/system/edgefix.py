@@ -21,7 +21,7 @@ from ports import Ports
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BULKHEAD_BUILD") or REPO / "build/test").resolve()
-NGINX = "/usr/sbin/nginx"
+NGINX = os.environ.get("BULKHEAD_NGINX", "/usr/sbin/nginx")  # a wrapper that preloads a sanitizer, say
 METERS = ("requests", "status_2xx", "status_3xx", "status_4xx", "status_5xx", "denied", "limited", "bytes_in",
           "bytes_out")
 
@@ -349,7 +349,7 @@ class Edge:
         self.ports.release()
 
     def errors(self):
-        return (self.dir / "error.log").read_text()
+        return (self.dir / "error.log").read_text(errors="replace")
 
     # ---- requests ----
 

@@ -387,6 +387,23 @@ def test_cached_credential_expires(edge):
         assert answer.code == "token-expired"
 
 
+def test_more_credentials_than_the_cache_holds(fresh):
+    """Entries are evicted and wiped under load, and nobody ever gets another's token."""
+    edge = fresh(workers=1)
+    tenants = [Tenant(n, f"t{n}", endpoints=[edge.echo().endpoint]) for n in (1, 2)]
+    ready(edge, *tenants)
+    key = [bhtoken.tenant_user_key(edge.keys.user(), tenant.uid.bytes, 1) for tenant in tenants]
+    tokens = [bhtoken.sign_user_token(key[n % 2], n % 2 + 1, 1, 1, tenants[n % 2].id, str(edge.keys.install),
+                                      sub=f"user-{n}") for n in range(17000)]
+    with edge.connect() as sock:
+        for n in [*range(17000), *range(0, 17000, 500)]:
+            sock.sendall(f"GET /x HTTP/1.1\r\nHost: t{n % 2 + 1}.localhost\r\n"
+                         f"Authorization: Bearer {tokens[n]}\r\n\r\n".encode())
+            headers = dict(read_answer(sock).json()["headers"])
+            claims = json.loads(decode(headers["X-Bulkhead-Token"])[1])
+            assert (claims["sub"], claims["no"], claims["tenant"]) == (f"user-{n}", n % 2 + 1, f"t{n % 2 + 1}")
+
+
 def test_large_token_is_refused_by_size(edge):
     answer = edge.get("acme.localhost", "/orders", "Authorization: Bearer " + "a" * 100000)
     assert (answer.status, answer.code) == (400, "bad-request")
@@ -688,8 +705,7 @@ def test_not_ready_and_recovery(fresh):
     assert "snapshot" in refused()
     assert edge.get("localhost").code == "tenant-missing", "needs no snapshot"
     edge.put(acme)
-    time.sleep(0.3)
-    refused()  # no keyring yet
+    assert eventually(lambda: "keyring" in refused()), "each missing thing is named"
     edge.write_keyring()
     pids = edge.workers()
     assert eventually(lambda: all(edge.ask(acme).status == 200 for _ in range(8)), 2)
