@@ -45,18 +45,22 @@ add_flag(struct words *words, const char *flag, const char *value)
     add_word(words, value);
 }
 
+/* Asked for, else as last time, else the agent's default (NULL). */
 static const char *
-base_domain(const struct bh_cli *cli)
+base_domain(const struct bh_cli *cli, const struct bh_state *state)
 {
     const char *value = cli->options[BH_OPT_BASE_DOMAIN];
 
     if (value == NULL)
         value = getenv(bh_option_rows[BH_OPT_BASE_DOMAIN].variable);
-    return value != NULL && *value != '\0' ? value : NULL;
+    if (value == NULL || *value == '\0')
+        value = state->base_domain;
+    return *value != '\0' ? value : NULL;
 }
 
+/* What names the set-up: the same words start and stop it. */
 static void
-add_all(struct words *words, const struct bh_cli *cli, const struct bh_state *state)
+add_site(struct words *words, const struct bh_state *state)
 {
     char number[16];
 
@@ -67,10 +71,6 @@ add_all(struct words *words, const struct bh_cli *cli, const struct bh_state *st
         (void)snprintf(number, sizeof(number), "%ld", state->ports[i]);
         add_flag(words, bh_option_rows[bh_port_rows[i].option].word, number);
     }
-    if (base_domain(cli) != NULL)
-        add_flag(words, "base-domain", base_domain(cli));
-    (void)snprintf(number, sizeof(number), "%d", NOTIFY_FD);
-    add_flag(words, "notify-fd", number);
 }
 
 /* In the child: results of ours are none of the agent's; its end of the pipe is fd 3. */
@@ -217,13 +217,19 @@ bh_agent_start(const struct bh_cli *cli, const struct bh_state *state)
     struct words words = {.arena = cli->arena};
     struct ear *ear = bh_arena_zalloc(cli->arena, sizeof(*ear));
     struct bh_error err;
+    const char *domain = base_domain(cli, state);
     enum bh_code code;
+    char number[16];
     int ends[2];
     pid_t pid;
 
     if (ear == NULL || pipe2(ends, O_CLOEXEC) != 0)
         return bh_cli_no_memory();
-    add_all(&words, cli, state);
+    add_site(&words, state);
+    if (domain != NULL)
+        add_flag(&words, "base-domain", domain);
+    (void)snprintf(number, sizeof(number), "%d", NOTIFY_FD);
+    add_flag(&words, "notify-fd", number);
     code = launch(&words, ends[1], &pid, &err);
     (void)close(ends[1]);
     if (code != BH_OK) {
@@ -249,9 +255,7 @@ bh_agent_stop(const struct bh_state *state)
 
     bh_chunks_init(&chunks);
     words.arena = &chunks.arena;
-    add_word(&words, "bulkhead-agent");
-    add_word(&words, "--embedded");
-    add_flag(&words, "state", state->path);
+    add_site(&words, state);
     add_word(&words, "--stop");
     code = launch(&words, -1, &pid, &err) != BH_OK ? bh_cli_report(&err) : reap(pid);
     bh_chunks_fini(&chunks);

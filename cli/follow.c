@@ -162,10 +162,24 @@ failed_step(const json_t *operation)
     return found;
 }
 
+/* What to type next: the server's hint where it names a command, else a resumption. */
+static void
+tell_next(const struct bh_followed *item, const struct bh_error *err)
+{
+    if (strstr(err->hint, "bulkhead ") != NULL) {
+        bh_out_message(stderr, "  next: %s", err->hint);
+        return;
+    }
+    if (err->hint[0] != '\0')
+        bh_out_message(stderr, "  hint: %s", err->hint);
+    bh_out_message(stderr, "  next: bulkhead op resume %s", item->id);
+}
+
 static void
 tell_failure(const struct bh_followed *item)
 {
     const json_t *step = failed_step(item->operation);
+    const json_t *cause = json_object_get(step, "error");
     const json_t *problem = json_object_get(item->operation, "error");
     const char *kind = bh_json_text(item->operation, "kind");
     const char *state = bh_json_text(item->operation, "state");
@@ -173,24 +187,18 @@ tell_failure(const struct bh_followed *item)
     char undone[512];
     struct bh_buf buf;
     struct bh_error err;
+    struct bh_error why;
 
-    if (!json_is_object(problem))
-        problem = json_object_get(step, "error");
-    (void)bh_problem_read(problem, 0, &err);
-    bh_out_message(stderr, "bulkhead: %s of %s %s%s%s%s%s", kind == NULL ? "operation" : kind,
+    (void)bh_problem_read(json_is_object(problem) ? problem : cause, 0, &err);
+    (void)bh_problem_read(json_is_object(cause) ? cause : problem, 0, &why);
+    bh_out_message(stderr, "bulkhead: %s of %s %s%s%s: %s", kind == NULL ? "operation" : kind,
         item->tenant, state == NULL ? "failed" : state, name == NULL ? "" : " at step ",
-        name == NULL ? "" : name, problem == NULL ? "" : ": ", problem == NULL ? "" : err.detail);
+        name == NULL ? "" : name, why.detail);
     bh_buf_init(&buf, undone, sizeof(undone));
     list_steps(item->operation, "undone", &buf);
     if (buf.len > 0)
         bh_out_message(stderr, "  undone: %s", undone);
-    if (strstr(err.hint, "bulkhead ") != NULL)
-        bh_out_message(stderr, "  next: %s", err.hint);
-    else {
-        if (err.hint[0] != '\0')
-            bh_out_message(stderr, "  cause: %s", err.hint);
-        bh_out_message(stderr, "  next: bulkhead op resume %s", item->id);
-    }
+    tell_next(item, &err);
 }
 
 static int

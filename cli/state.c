@@ -105,6 +105,7 @@ read_settings(const struct bh_cli *cli, struct bh_state *state, struct bh_error 
 {
     char *text;
     json_t *settings;
+    const char *domain;
     enum bh_code code = bh_state_read(state, "etc/settings.json", cli->arena, &text, err);
 
     if (code == BH_E_NOT_FOUND)
@@ -117,6 +118,9 @@ read_settings(const struct bh_cli *cli, struct bh_state *state, struct bh_error 
         return bh_hint(err, "write it anew with: bulkhead up");
     }
     state->exists = true;
+    domain = json_string_value(json_object_get(settings, "base_domain"));
+    (void)snprintf(
+        state->base_domain, sizeof(state->base_domain), "%s", domain == NULL ? "" : domain);
     for (int i = 0; i < BH_PORT_COUNT; i++) {
         json_int_t port = json_integer_value(json_object_get(settings, bh_port_rows[i].setting));
         if (port > 0 && port < 65536)
@@ -152,6 +156,7 @@ bh_state_find(const struct bh_cli *cli, struct bh_state *ret_state, struct bh_er
     }
     BH_TRY(make_absolute(ret_state->path, err));
     ret_state->exists = false;
+    ret_state->base_domain[0] = '\0';
     for (int i = 0; i < BH_PORT_COUNT; i++)
         BH_TRY(read_port(&bh_port_rows[i], &ret_state->ports[i], err));
     return read_settings(cli, ret_state, err);

@@ -32,6 +32,7 @@ struct bh_state {
     char path[PATH_MAX]; /* absolute */
     bool exists;         /* something was set up there: there are settings */
     long ports[BH_PORT_COUNT];
+    char base_domain[256]; /* of the last `up`; empty: not known */
 };
 
 /**

@@ -114,8 +114,8 @@ observe(const json_t *entry, size_t which, const struct bh_state *state)
         is = "failed"; /* it runs and does not answer */
     return json_pack("{s:s, s:s, s:o, s:I, s:s?}", "name", components[which].name, "state", is,
         "pid", alive ? json_integer(json_integer_value(pid)) : json_null(), "port",
-        json_is_integer(port) ? json_integer_value(port)
-                              : (json_int_t)state->ports[components[which].port],
+        alive && json_is_integer(port) ? json_integer_value(port)
+                                       : (json_int_t)state->ports[components[which].port],
         "version", version);
 }
 

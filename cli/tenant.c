@@ -105,7 +105,7 @@ list(struct bh_cli *cli)
 static void
 print_member(const char *name, const json_t *value)
 {
-    (void)printf("%-22s ", name);
+    (void)printf("%-27s ", name);
     if (json_is_string(value))
         bh_out_text(stdout, (struct bh_str){json_string_value(value), json_string_length(value)});
     else if (json_is_integer(value))
@@ -122,7 +122,7 @@ print_condition(const json_t *condition)
     const char *status = bh_json_text(condition, "status");
     const char *message = bh_json_text(condition, "message");
 
-    bh_out_message(stdout, "%-22s %s%s%s", type == NULL ? "?" : type,
+    bh_out_message(stdout, "%-27s %s%s%s", type == NULL ? "?" : type,
         status == NULL ? json_is_true(json_object_get(condition, "status")) ? "true" : "?" : status,
         message == NULL || *message == '\0' ? "" : ": ", message == NULL ? "" : message);
 }
