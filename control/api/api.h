@@ -35,15 +35,16 @@ struct bh_api_config {
     const struct bh_key *master; /* to derive keys and sign tokens */
     const char *base_domain;     /* of tenants' URLs */
     unsigned edge_port;
-    const char *state_dir;       /* large answers are spooled here, unlinked */
+    const char *state_dir; /* large answers are spooled here, unlinked */
     unsigned workers;
 };
 
 struct bh_api;
 
-/** bh_api_start(config, ret_api, err): listen and serve.  BH_E_CONFIG where the address cannot be had. */
-enum bh_code bh_api_start(const struct bh_api_config *config, struct bh_api **ret_api,
-    struct bh_error *err) BH_MUSTCHECK;
+/** bh_api_start(config, ret_api, err): listen and serve.  BH_E_CONFIG where the address cannot be
+ * had. */
+enum bh_code bh_api_start(
+    const struct bh_api_config *config, struct bh_api **ret_api, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_api_stop(api): take no more, finish what runs, end the streams, free. */
 void bh_api_stop(struct bh_api *api);
@@ -74,20 +75,20 @@ struct bh_reply {
 struct bh_request {
     struct bh_arena *arena;
     const struct bh_api_config *config;
-    struct bh_hub *hub;            /* of the feed's streams */
-    struct bh_db *db;              /* borrowed from the pool; NULL for routes that need none */
-    char id[BH_ULID_TEXT];         /* X-Request-Id */
-    const char *method;            /* as sent */
-    bool head;                     /* HEAD: no stream is opened */
-    struct bh_str path;            /* as sent, without the query */
-    struct bh_str params[2];       /* of the path, decoded */
+    struct bh_hub *hub;      /* of the feed's streams */
+    struct bh_db *db;        /* borrowed from the pool; NULL for routes that need none */
+    char id[BH_ULID_TEXT];   /* X-Request-Id */
+    const char *method;      /* as sent */
+    bool head;               /* HEAD: no stream is opened */
+    struct bh_str path;      /* as sent, without the query */
+    struct bh_str params[2]; /* of the path, decoded */
     struct bh_query query;
     struct bh_str raw_query;
     struct bh_str body;
-    const struct bh_json *json;    /* of a route with a body */
-    const char *if_match;          /* header, or NULL */
-    const char *if_none_match;     /* header, or NULL */
-    const char *authorization;     /* header, or NULL */
+    const struct bh_json *json; /* of a route with a body */
+    const char *if_match;       /* header, or NULL */
+    const char *if_none_match;  /* header, or NULL */
+    const char *authorization;  /* header, or NULL */
     bool authorization_twice;
     bool too_large;                /* the body exceeds BH_BODY_MAX */
     struct bh_principal principal; /* id NULL where nobody needs to be known */
@@ -107,8 +108,8 @@ struct bh_route {
     const char *method;
     const char *pattern; /* "/v1/tenants/{}": {} is one non-empty segment */
     enum bh_who who;
-    bool has_body;       /* a JSON body is required and parsed */
-    bool inline_;        /* needs no registry: answered by the HTTP thread */
+    bool has_body; /* a JSON body is required and parsed */
+    bool inline_;  /* needs no registry: answered by the HTTP thread */
     bh_handler handler;
     const char *query[BH_ROUTE_PARAMS]; /* the parameters that it knows */
 };
@@ -118,13 +119,14 @@ struct bh_route {
  * Credential, path, method, permission, query, body; then the route's handler.
  * ${reply} gets its headers also where it fails (Allow, WWW-Authenticate).
  */
-enum bh_code bh_route_run(struct bh_request *request, struct bh_reply *reply,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_route_run(
+    struct bh_request *request, struct bh_reply *reply, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_route_inline(path): may the HTTP thread itself answer requests for ${path}? */
 bool bh_route_inline(struct bh_str path);
 
-/** bh_reply_header(reply, name, value): one more header; both are borrowed for the request's life. */
+/** bh_reply_header(reply, name, value): one more header; both are borrowed for the request's life.
+ */
 void bh_reply_header(struct bh_reply *reply, const char *name, const char *value);
 
 /**

@@ -19,8 +19,8 @@ struct bh_hub;
 struct bh_stream;
 
 /** bh_hub_start(registry, ret_hub, err): start the watcher; ${registry} is the conninfo. */
-enum bh_code bh_hub_start(const char *registry, struct bh_hub **ret_hub, struct bh_error *err)
-    BH_MUSTCHECK;
+enum bh_code bh_hub_start(
+    const char *registry, struct bh_hub **ret_hub, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_hub_close(hub): end every stream and stop the watcher; streams that are left stay valid. */
 void bh_hub_close(struct bh_hub *hub);
@@ -38,7 +38,8 @@ enum bh_code bh_stream_new(struct bh_hub *hub, const char *cell, const char *inc
 /** bh_stream_drop(stream): its request is over. */
 void bh_stream_drop(struct bh_stream *stream);
 
-/** bh_stream_bind(stream, connection): the connection that it is sent on, to be suspended while empty. */
+/** bh_stream_bind(stream, connection): the connection that it is sent on, to be suspended while
+ * empty. */
 void bh_stream_bind(struct bh_stream *stream, struct MHD_Connection *connection);
 
 /** bh_stream_read: an MHD_ContentReaderCallback; its closure is the stream. */

@@ -18,7 +18,8 @@
  */
 void bh_page_read(struct bh_request *request, int *ret_limit, const char **ret_after);
 
-/** bh_page_begin(writer): `{"items":[`.  bh_page_end(request, writer, last_key): the rest; ${last_key} NULL: no next page. */
+/** bh_page_begin(writer): `{"items":[`.  bh_page_end(request, writer, last_key): the rest;
+ * ${last_key} NULL: no next page. */
 void bh_page_begin(struct bh_writer *writer);
 void bh_page_end(struct bh_request *request, struct bh_writer *writer, const char *last_key);
 
