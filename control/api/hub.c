@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "control/api/log.h"
+#include "control/api/stream.h"
 #include "control/api/write.h"
-#include "control/db.h"
 #include "control/registry/registry.h"
 
 #define HEARTBEAT_MS 5000
@@ -19,36 +19,6 @@
 #define PATIENCE_MS 10000
 #define BATCH_ROWS 500
 #define BATCH_BYTES ((size_t)8 << 20)
-#define PENDING_MAX ((size_t)256 << 10) /* a slow reader gets no more before it took this */
-
-struct bh_stream {
-    struct bh_hub *hub;
-    struct bh_stream *next;
-    unsigned refs; /* the request's and the watcher's */
-    char *cell;
-    char incarnation[BH_UID_TEXT];
-    int64_t seq;     /* the last row that was put into data; the watcher's own */
-    int64_t beat_ms; /* when the next heartbeat is due; the watcher's own */
-    struct MHD_Connection *connection;
-    bool suspended;
-    bool starved; /* the watcher left rows behind because data was full */
-    bool dead;    /* the request is over */
-    bool ended;   /* nothing more comes */
-    char *data;
-    size_t start;
-    size_t len;
-    size_t cap;
-};
-
-struct bh_hub {
-    pthread_mutex_t lock; /* of the list, and of all members of streams that two threads use */
-    struct bh_stream *streams;
-    pthread_t thread;
-    int wake; /* eventfd: a new stream, room in a starved one, or stop */
-    bool stop;
-    struct bh_db_pool *pool;
-    struct bh_db *db; /* the watcher's; NULL while there is none */
-};
 
 /* Where the feed stood when a round began. */
 struct round {
@@ -68,142 +38,6 @@ clock_ms(void)
 }
 
 static void
-kick(struct bh_hub *hub)
-{
-    const uint64_t one = 1;
-
-    if (write(hub->wake, &one, sizeof(one)) < 0 && errno != EAGAIN)
-        bh_log("feed", "cannot wake the watcher: %s", strerror(errno));
-}
-
-/* ---- streams, as the HTTP side sees them ---- */
-
-enum bh_code
-bh_stream_new(struct bh_hub *hub, const char *cell, const char *incarnation, int64_t after,
-    struct bh_stream **ret_stream, struct bh_error *err)
-{
-    struct bh_stream *stream = calloc(1, sizeof(*stream));
-
-    if (stream != NULL)
-        stream->cell = strdup(cell);
-    if (stream == NULL || stream->cell == NULL) {
-        free(stream);
-        return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
-    }
-    stream->hub = hub;
-    stream->refs = 1;
-    stream->seq = after;
-    memcpy(stream->incarnation, incarnation, BH_UID_TEXT);
-    (void)pthread_mutex_lock(&hub->lock);
-    stream->ended = hub->stop;
-    stream->next = hub->streams;
-    hub->streams = stream;
-    (void)pthread_mutex_unlock(&hub->lock);
-    kick(hub);
-    *ret_stream = stream;
-    return BH_OK;
-}
-
-/* With the lock held.  The last reference frees. */
-static void
-unref(struct bh_stream *stream)
-{
-    if (--stream->refs > 0)
-        return;
-    for (struct bh_stream **at = &stream->hub->streams; *at != NULL; at = &(*at)->next)
-        if (*at == stream) {
-            *at = stream->next;
-            break;
-        }
-    free(stream->cell);
-    free(stream->data);
-    free(stream);
-}
-
-void
-bh_stream_drop(struct bh_stream *stream)
-{
-    struct bh_hub *hub = stream->hub;
-
-    (void)pthread_mutex_lock(&hub->lock);
-    stream->dead = true;
-    stream->connection = NULL;
-    unref(stream);
-    (void)pthread_mutex_unlock(&hub->lock);
-}
-
-void
-bh_stream_bind(struct bh_stream *stream, struct MHD_Connection *connection)
-{
-    (void)pthread_mutex_lock(&stream->hub->lock);
-    stream->connection = connection;
-    (void)pthread_mutex_unlock(&stream->hub->lock);
-}
-
-ssize_t
-bh_stream_read(void *closure, uint64_t position, char *data, size_t size)
-{
-    struct bh_stream *stream = closure;
-    struct bh_hub *hub = stream->hub;
-    ssize_t result = 0;
-    bool wake = false;
-
-    (void)position;
-    (void)pthread_mutex_lock(&hub->lock);
-    if (stream->len > 0) {
-        size_t take = stream->len < size ? stream->len : size;
-        memcpy(data, stream->data + stream->start, take);
-        stream->start += take;
-        stream->len -= take;
-        if (stream->len == 0)
-            stream->start = 0;
-        wake = stream->starved && stream->len < PENDING_MAX;
-        result = (ssize_t)take;
-    } else if (stream->ended) {
-        result = MHD_CONTENT_READER_END_OF_STREAM;
-    } else {
-        stream->suspended = true;
-        MHD_suspend_connection(stream->connection);
-    }
-    (void)pthread_mutex_unlock(&hub->lock);
-    if (wake)
-        kick(hub);
-    return result;
-}
-
-/* With the lock held. */
-static void
-resume(struct bh_stream *stream)
-{
-    if (!stream->suspended)
-        return;
-    stream->suspended = false;
-    MHD_resume_connection(stream->connection);
-}
-
-static bool
-append(struct bh_stream *stream, struct bh_str text)
-{
-    if (stream->start > 0) {
-        memmove(stream->data, stream->data + stream->start, stream->len);
-        stream->start = 0;
-    }
-    if (stream->len + text.len > stream->cap) {
-        size_t cap = 2 * (stream->len + text.len);
-        char *data = realloc(stream->data, cap);
-        if (data == NULL)
-            return false;
-        stream->data = data;
-        stream->cap = cap;
-    }
-    memcpy(stream->data + stream->len, text.data, text.len);
-    stream->len += text.len;
-    return true;
-}
-
-/* ---- the watcher ---- */
-
-static void
 write_row(struct bh_buf *out, const char *incarnation, const struct bh_feed_row *row)
 {
     struct bh_writer w = {.buf = out};
@@ -216,33 +50,6 @@ write_row(struct bh_buf *out, const char *incarnation, const struct bh_feed_row 
     bh_write_raw(&w, "record", row->record);
     bh_write_close(&w, '}');
     bh_buf_putc(out, '\n');
-}
-
-/* Hand ${text} to the stream's connection, or end it where it cannot go on. */
-static void
-deliver(struct bh_stream *stream, struct bh_str text, bool end)
-{
-    (void)pthread_mutex_lock(&stream->hub->lock);
-    if (!stream->dead) {
-        if (end || !append(stream, text))
-            stream->ended = true;
-        if (stream->len > 0 || stream->ended)
-            resume(stream);
-    }
-    (void)pthread_mutex_unlock(&stream->hub->lock);
-}
-
-/* Is there room for more rows?  Where not, the reader will kick. */
-static bool
-has_room(struct bh_stream *stream)
-{
-    bool room;
-
-    (void)pthread_mutex_lock(&stream->hub->lock);
-    room = stream->len < PENDING_MAX;
-    stream->starved = !room;
-    (void)pthread_mutex_unlock(&stream->hub->lock);
-    return room;
 }
 
 static enum bh_code
@@ -289,10 +96,10 @@ feed(struct bh_hub *hub, struct bh_stream *stream, struct round *round, struct b
     struct bh_buf out;
     enum bh_code code = BH_OK;
 
-    if (!has_room(stream))
+    if (!bh_stream_has_room(stream))
         return BH_OK;
     if (memcmp(stream->incarnation, round->incarnation, BH_UID_TEXT) != 0) {
-        deliver(stream, BH_STR(""), true);
+        bh_stream_deliver(stream, BH_STR(""), true);
         return BH_OK;
     }
     bh_chunks_init(&chunks);
@@ -302,29 +109,11 @@ feed(struct bh_hub *hub, struct bh_stream *stream, struct round *round, struct b
     if (code == BH_OK && !round->more)
         beat(stream, round, &out);
     if (code == BH_OK && out.len > 0)
-        deliver(stream, bh_buf_str(&out), false);
+        bh_stream_deliver(stream, bh_buf_str(&out), false);
     else if (code == BH_E_GONE || code == BH_E_NO_MEMORY)
-        deliver(stream, BH_STR(""), true);
+        bh_stream_deliver(stream, BH_STR(""), true);
     bh_chunks_fini(&chunks);
     return code == BH_E_GONE || code == BH_E_NO_MEMORY ? BH_OK : code;
-}
-
-/* The next stream to look at after ${last} (NULL: the first), with a reference of the watcher's. */
-static struct bh_stream *
-step(struct bh_hub *hub, struct bh_stream *last)
-{
-    struct bh_stream *stream;
-
-    (void)pthread_mutex_lock(&hub->lock);
-    stream = last == NULL ? hub->streams : last->next;
-    while (stream != NULL && (stream->dead || stream->ended))
-        stream = stream->next;
-    if (stream != NULL)
-        stream->refs++;
-    if (last != NULL)
-        unref(last);
-    (void)pthread_mutex_unlock(&hub->lock);
-    return stream;
 }
 
 static enum bh_code
@@ -337,7 +126,7 @@ run_round(struct bh_hub *hub, struct round *round, struct bh_error *err)
     round->now_ms = clock_ms();
     BH_TRY(bh_feed_head(hub->db, round->incarnation, &round->head, err));
     code = BH_OK;
-    while ((stream = step(hub, stream)) != NULL) {
+    while ((stream = bh_stream_step(hub, stream)) != NULL) {
         struct round one = *round;
         one.more = false;
         if (code == BH_OK)
@@ -474,13 +263,9 @@ bh_hub_close(struct bh_hub *hub)
 {
     (void)pthread_mutex_lock(&hub->lock);
     hub->stop = true;
-    for (struct bh_stream *stream = hub->streams; stream != NULL; stream = stream->next) {
-        stream->ended = true;
-        if (!stream->dead)
-            resume(stream);
-    }
+    bh_stream_end_all(hub);
     (void)pthread_mutex_unlock(&hub->lock);
-    kick(hub);
+    bh_hub_kick(hub);
     (void)pthread_join(hub->thread, NULL);
 }
 

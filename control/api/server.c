@@ -3,210 +3,28 @@
  * few workers run them.  While a worker has a request its connection is
  * suspended, so the two never touch it at once.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <openssl/rand.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "control/api/api.h"
+#include "control/api/exchange.h"
 #include "control/api/hub.h"
-#include "control/api/log.h"
-#include "control/api/problem.h"
 #include "core/codec.h"
 
 #define SWALLOW_MAX ((size_t)1 << 20) /* a body too large is still read this far: a polite 413 */
 #define CONNECTIONS_MAX 1000
 #define CONNECTION_MEMORY ((size_t)48 << 10) /* request line and headers */
 #define TIMEOUT_S 30
-#define ANSWER_MAX ((size_t)64 << 20)
-#define WORKERS_MAX 64
-#define QUEUE_MAX_US (INT64_C(10) * 1000000) /* who waited longer for a worker has given up */
-#define RETRY_MAX_US (INT64_C(2) * 1000000)
-
-/* A request, with the state that HTTP needs around it. */
-struct exchange {
-    struct bh_request request;
-    struct bh_reply reply;
-    struct bh_chunks chunks;
-    struct bh_buf body;
-    struct bh_api *api;
-    struct MHD_Connection *connection;
-    struct exchange *next; /* in the queue */
-    size_t received;
-    int64_t start_us;
-    int64_t queued_us;
-    bool begun;
-    bool done; /* the reply is ready */
-};
-
-struct bh_api {
-    struct bh_api_config config;
-    struct MHD_Daemon *daemon;
-    struct bh_hub *hub;
-    pthread_mutex_t lock; /* of the queue */
-    pthread_cond_t changed;
-    struct exchange *first;
-    struct exchange *last;
-    bool stop;
-    unsigned worker_count;
-    pthread_t workers[WORKERS_MAX];
-};
-
-static int64_t
-clock_us(clockid_t id)
-{
-    struct timespec now;
-
-    (void)clock_gettime(id, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-/* ---- running ---- */
-
-static void
-reset_reply(struct exchange *x)
-{
-    struct bh_reply *reply = &x->reply;
-
-    if (reply->secret)
-        bh_wipe(reply->body.data, reply->body.len);
-    *reply = (struct bh_reply){.status = 200, .content_type = "application/json", .fd = -1};
-    bh_buf_init_arena(&reply->body, &x->chunks.arena, ANSWER_MAX);
-    x->request.query.count = 0;
-    x->request.principal = (struct bh_principal){0};
-    bh_issues_init(&x->request.issues, &x->chunks.arena);
-}
-
-static enum bh_code
-run_once(struct exchange *x, bool *ret_reached, struct bh_error *err)
-{
-    enum bh_code code;
-
-    reset_reply(x);
-    code = bh_route_run(&x->request, &x->reply, err);
-    if (code == BH_OK && !bh_buf_ok(&x->reply.body))
-        code = bh_fail(err, BH_E_NO_MEMORY, "the answer is too large");
-    *ret_reached = x->request.db != NULL;
-    bh_db_give(x->request.db);
-    x->request.db = NULL;
-    return code;
-}
-
-/* What a client is told of a failure inside: nothing but that it happened; the log has the rest. */
-static void
-hide_details(struct exchange *x, struct bh_error *err)
-{
-    if (bh_code_http(err->code) != 500)
-        return;
-    bh_log("api", "request %s failed: %s", x->request.id, err->detail);
-    (void)bh_fail(err, err->code, "the control plane failed; its log has the request_id");
-}
-
-static void
-write_problem(struct exchange *x, struct bh_error *err)
-{
-    struct bh_reply *reply = &x->reply;
-    const struct bh_issues *issues = err->code == BH_E_INVALID ? &x->request.issues : NULL;
-
-    hide_details(x, err);
-    if (reply->secret)
-        bh_wipe(reply->body.data, reply->body.len);
-    reply->secret = false;
-    reply->status = bh_code_http(err->code);
-    reply->content_type = BH_PROBLEM_CONTENT_TYPE;
-    bh_buf_init_arena(&reply->body, &x->chunks.arena, ANSWER_MAX);
-    bh_problem_write(&reply->body, err, issues, x->request.id);
-}
-
-/*
- * Everything that a route does may be done twice with the same result, so a
- * registry connection that broke meanwhile is worth one more try.
- */
-static void
-run(struct exchange *x)
-{
-    struct bh_error err;
-    bool reached;
-    int64_t waited_us = clock_us(CLOCK_MONOTONIC) - x->queued_us;
-    enum bh_code code = waited_us > QUEUE_MAX_US
-                            ? bh_fail(&err, BH_E_UNAVAILABLE, "the control plane is too busy")
-                            : run_once(x, &reached, &err);
-
-    if (code == BH_E_UNAVAILABLE && waited_us <= QUEUE_MAX_US && reached &&
-        clock_us(CLOCK_MONOTONIC) - x->queued_us < RETRY_MAX_US)
-        code = run_once(x, &reached, &err);
-    if (code != BH_OK)
-        write_problem(x, &err);
-    x->done = true;
-}
-
-static struct exchange *
-take_job(struct bh_api *api)
-{
-    struct exchange *x;
-
-    (void)pthread_mutex_lock(&api->lock);
-    while (api->first == NULL && !api->stop)
-        (void)pthread_cond_wait(&api->changed, &api->lock);
-    x = api->first;
-    if (x != NULL) {
-        api->first = x->next;
-        if (api->first == NULL)
-            api->last = NULL;
-    }
-    (void)pthread_mutex_unlock(&api->lock);
-    return x;
-}
-
-static void *
-work(void *arg)
-{
-    struct bh_api *api = arg;
-    struct exchange *x;
-
-    while ((x = take_job(api)) != NULL) {
-        run(x);
-        MHD_resume_connection(x->connection);
-    }
-    return NULL;
-}
-
-/* ---- HTTP ---- */
-
-/* One line a request; the path as it came, without the query, which may hold names of people. */
-static void
-log_request(const struct exchange *x)
-{
-    char storage[1024];
-    char number[32];
-    char path[256];
-    struct bh_buf buf;
-    int64_t us = clock_us(CLOCK_MONOTONIC) - x->start_us;
-
-    bh_log_begin(&buf, storage, sizeof(storage));
-    bh_log_value(&buf, "request_id", x->request.id);
-    bh_log_value(&buf, "method", x->request.method);
-    (void)snprintf(path, sizeof(path), "%.*s", (int)x->request.path.len, x->request.path.data);
-    bh_log_value(&buf, "path", path);
-    (void)snprintf(number, sizeof(number), "%d", x->reply.status);
-    bh_log_value(&buf, "status", number);
-    (void)snprintf(number, sizeof(number), "%.1f", (double)us / 1000);
-    bh_log_value(&buf, "ms", number);
-    if (x->request.principal.id != NULL)
-        bh_log_value(&buf, "principal", x->request.principal.id);
-    bh_log_end(&buf);
-}
 
 static struct MHD_Response *
-make_response(struct exchange *x)
+make_response(struct bh_exchange *x)
 {
     struct bh_reply *reply = &x->reply;
     struct MHD_Response *response;
@@ -228,7 +46,7 @@ make_response(struct exchange *x)
 }
 
 static enum MHD_Result
-respond(struct exchange *x)
+respond(struct bh_exchange *x)
 {
     struct bh_reply *reply = &x->reply;
     struct MHD_Response *response = make_response(x);
@@ -245,7 +63,7 @@ respond(struct exchange *x)
         (void)MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
     result = MHD_queue_response(x->connection, (unsigned)reply->status, response);
     MHD_destroy_response(response);
-    log_request(x);
+    bh_exchange_log(x);
     return result;
 }
 
@@ -268,7 +86,8 @@ cut_target(struct bh_request *request, const char *target)
 static void *
 open_exchange(void *cls, const char *uri, struct MHD_Connection *connection)
 {
-    struct exchange *x = calloc(1, sizeof(*x));
+    struct bh_exchange *x = calloc(1, sizeof(*x));
+    struct timespec now;
     uint8_t random[10];
     char *target;
 
@@ -277,19 +96,20 @@ open_exchange(void *cls, const char *uri, struct MHD_Connection *connection)
     bh_chunks_init(&x->chunks);
     x->api = cls;
     x->connection = connection;
-    x->start_us = clock_us(CLOCK_MONOTONIC);
+    x->start_us = bh_clock_us();
     x->request.arena = &x->chunks.arena;
     x->request.config = &x->api->config;
     x->request.hub = x->api->hub;
     bh_buf_init_arena(&x->body, &x->chunks.arena, BH_BODY_MAX + 2);
-    reset_reply(x);
+    bh_exchange_reset(x);
+    (void)clock_gettime(CLOCK_REALTIME, &now);
     target = bh_arena_strdup(&x->chunks.arena, uri);
     if (target == NULL || RAND_bytes(random, sizeof(random)) != 1) {
         bh_chunks_fini(&x->chunks);
         free(x);
         return NULL;
     }
-    bh_ulid_make(clock_us(CLOCK_REALTIME) / 1000, random, x->request.id);
+    bh_ulid_make((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, random, x->request.id);
     cut_target(&x->request, target);
     return x;
 }
@@ -298,7 +118,7 @@ static void
 close_exchange(void *cls, struct MHD_Connection *connection, void **con_cls,
     enum MHD_RequestTerminationCode reason)
 {
-    struct exchange *x = *con_cls;
+    struct bh_exchange *x = *con_cls;
 
     (void)cls;
     (void)connection;
@@ -327,7 +147,7 @@ count_authorization(void *cls, enum MHD_ValueKind kind, const char *key, const c
 }
 
 static const char *
-header(const struct exchange *x, const char *name)
+header(const struct bh_exchange *x, const char *name)
 {
     const char *value = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
 
@@ -336,7 +156,7 @@ header(const struct exchange *x, const char *name)
 
 /* Take what is known before the body.  Returns false where the body shall not even be read. */
 static bool
-begin(struct exchange *x, const char *method)
+begin(struct bh_exchange *x, const char *method)
 {
     const char *length = header(x, "Content-Length");
     uint64_t announced = 0;
@@ -359,7 +179,7 @@ begin(struct exchange *x, const char *method)
 }
 
 static enum MHD_Result
-take_body(struct exchange *x, const char *data, size_t size)
+take_body(struct bh_exchange *x, const char *data, size_t size)
 {
     x->received += size;
     if (x->received > BH_BODY_MAX)
@@ -370,29 +190,13 @@ take_body(struct exchange *x, const char *data, size_t size)
 }
 
 static enum MHD_Result
-dispatch(struct exchange *x)
+dispatch(struct bh_exchange *x)
 {
-    struct bh_api *api = x->api;
-    bool here = bh_route_inline(x->request.path);
-
     x->request.body = bh_buf_str(&x->body);
-    x->queued_us = clock_us(CLOCK_MONOTONIC);
-    (void)pthread_mutex_lock(&api->lock);
-    here = here || api->stop;
-    if (!here) {
-        MHD_suspend_connection(x->connection);
-        x->next = NULL;
-        if (api->last == NULL)
-            api->first = x;
-        else
-            api->last->next = x;
-        api->last = x;
-        (void)pthread_cond_signal(&api->changed);
-    }
-    (void)pthread_mutex_unlock(&api->lock);
-    if (!here)
+    x->queued_us = bh_clock_us();
+    if (!bh_route_inline(x->request.path) && bh_exchange_enqueue(x))
         return MHD_YES;
-    run(x);
+    bh_exchange_run(x);
     return respond(x);
 }
 
@@ -400,7 +204,7 @@ static enum MHD_Result
 answer(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
     const char *version, const char *data, size_t *size, void **con_cls)
 {
-    struct exchange *x = *con_cls;
+    struct bh_exchange *x = *con_cls;
 
     (void)cls;
     (void)connection;
@@ -477,17 +281,6 @@ start_http(struct bh_api *api, struct bh_error *err)
     return bh_fail(err, BH_E_INTERNAL, "cannot start the HTTP server");
 }
 
-static enum bh_code
-start_workers(struct bh_api *api, struct bh_error *err)
-{
-    unsigned count = api->config.workers < WORKERS_MAX ? api->config.workers : WORKERS_MAX;
-
-    for (; api->worker_count < count; api->worker_count++)
-        if (pthread_create(&api->workers[api->worker_count], NULL, work, api) != 0)
-            return bh_fail(err, BH_E_INTERNAL, "cannot start a worker thread");
-    return BH_OK;
-}
-
 enum bh_code
 bh_api_start(const struct bh_api_config *config, struct bh_api **ret_api, struct bh_error *err)
 {
@@ -501,7 +294,7 @@ bh_api_start(const struct bh_api_config *config, struct bh_api **ret_api, struct
     (void)pthread_cond_init(&api->changed, NULL);
     code = bh_hub_start(config->registry, &api->hub, err);
     if (code == BH_OK)
-        code = start_workers(api, err);
+        code = bh_workers_start(api, err);
     if (code == BH_OK)
         code = start_http(api, err);
     if (code != BH_OK) {
@@ -520,12 +313,7 @@ bh_api_stop(struct bh_api *api)
 
     if (api->daemon != NULL)
         fd = MHD_quiesce_daemon(api->daemon);
-    (void)pthread_mutex_lock(&api->lock);
-    api->stop = true;
-    (void)pthread_cond_broadcast(&api->changed);
-    (void)pthread_mutex_unlock(&api->lock);
-    for (unsigned i = 0; i < api->worker_count; i++)
-        (void)pthread_join(api->workers[i], NULL);
+    bh_workers_stop(api);
     if (api->hub != NULL)
         bh_hub_close(api->hub);
     if (api->daemon != NULL)
