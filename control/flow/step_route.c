@@ -70,7 +70,7 @@ list_silent(struct bh_work *work, int64_t seq, struct bh_error *err)
 enum bh_code
 bh_step_route(struct bh_work *work, struct bh_error *err)
 {
-    int64_t seq;
+    int64_t seq = 0;
     BH_TRY(bh_work_tenant(work, err));
     BH_TRY(bh_work_begin(work, err));
     BH_TRY(bh_work_end(work, append(work, &seq, err), err));

@@ -28,14 +28,16 @@ struct found {
     bool ours; /* the schema bears our mark */
 };
 
-static void
-make_names(const struct bh_resource *resource, int64_t attempt, struct names *names)
+static struct names
+make_names(const struct bh_resource *resource, int64_t attempt)
 {
-    snprintf(names->number, sizeof(names->number), "%d", resource->no);
-    snprintf(names->attempt, sizeof(names->attempt), "%lld", (long long)attempt);
-    bh_tenant_owner_role(resource->no, names->owner);
-    bh_tenant_user_role(resource->no, names->user);
-    bh_tenant_schema(resource->no, names->schema);
+    struct names names = {.number = ""};
+    snprintf(names.number, sizeof(names.number), "%d", resource->no);
+    snprintf(names.attempt, sizeof(names.attempt), "%lld", (long long)attempt);
+    bh_tenant_owner_role(resource->no, names.owner);
+    bh_tenant_user_role(resource->no, names.user);
+    bh_tenant_schema(resource->no, names.schema);
+    return names;
 }
 
 /*
@@ -140,8 +142,7 @@ static enum bh_code
 change(struct bh_postgres *postgres, const struct bh_resource *resource, int64_t attempt,
     change_fn *body, struct bh_error *err)
 {
-    struct names names;
-    make_names(resource, attempt, &names);
+    struct names names = make_names(resource, attempt);
     BH_TRY(bh_postgres_use(postgres, resource->place, err));
     BH_TRY(bh_sql_exec(postgres->conn, "BEGIN", 0, NULL, NULL, err));
     enum bh_code code = body(postgres->conn, resource, &names, err);
@@ -236,9 +237,8 @@ observe(void *engine, const struct bh_resource *resource, int64_t attempt,
     enum bh_presence *ret_presence, struct bh_error *err)
 {
     struct bh_postgres *postgres = engine;
-    struct names names;
+    struct names names = make_names(resource, attempt);
     PGresult *r;
-    make_names(resource, attempt, &names);
     BH_TRY(bh_postgres_use(postgres, resource->place, err));
     const char *params[] = {names.number};
     BH_TRY(bh_sql_exec(postgres->conn,
@@ -285,8 +285,7 @@ drop_locked(PGconn *conn, const struct bh_resource *resource, const struct names
 static enum bh_code
 end_holders(struct bh_postgres *postgres, const struct bh_resource *resource, struct bh_error *err)
 {
-    struct names names;
-    make_names(resource, 0, &names);
+    struct names names = make_names(resource, 0);
     BH_TRY(bh_postgres_use(postgres, resource->place, err));
     const char *params[] = {names.schema};
     return bh_sql_exec(postgres->conn,

@@ -468,3 +468,17 @@ def test_migration_of_the_tests_is_what_ran(plant, daemon):
     assert rows == [("orders", f"bh_o{no}"), ("products", f"bh_o{no}")]
     assert plant.server.sql(f"SELECT count(*) FROM pg_proc WHERE pronamespace = 't{no}'::regnamespace") == [(1,)]
     assert daemon.offboard("control")["state"] == "succeeded"
+
+
+def test_a_smoke_test_that_never_passes_is_undone_at_its_deadline(plant, daemon):
+    """30 s of retries with back-off; the deadline is the step's row in control/flow/steps.c."""
+    plant.edge.status = 503
+    started = time.monotonic()
+    op = daemon.end(daemon.put("unwell")["operation"], 60)
+    assert 25 < time.monotonic() - started < 60
+    assert op["state"] == "undone" and "answered 503" in op["error"]["detail"], op
+    tries = [s["attempt"] for s in op["steps"] if s["name"] == "smoke"][0]
+    assert 8 < tries < 60
+    plant.assert_inventory()
+    plant.edge.status = 200
+    assert daemon.offboard("unwell")["state"] == "succeeded"
