@@ -7,7 +7,8 @@ from collections import Counter
 
 
 class Load:
-    """${clients} threads, each with one connection, ask for ${path} of the tenants in turn.
+    """${clients} threads, each with one connection, ask for ${path} of the tenants in turn; a
+    tenant of ${bodies} is sent that body by POST.
 
     acked[tenant]       requests whose answer arrived whole
     unanswered[tenant]  requests sent whose answer did not arrive
@@ -15,8 +16,9 @@ class Load:
     refused             connections that nobody accepted (nothing was sent)
     """
 
-    def __init__(self, stack, tokens, clients=6, path="/orders", pause=0.002, body=None):
-        self.stack, self.tokens, self.path, self.pause, self.body = stack, tokens, path, pause, body
+    def __init__(self, stack, tokens, clients=6, path="/orders", pause=0.002, bodies=None):
+        self.stack, self.tokens, self.path, self.pause = stack, tokens, path, pause
+        self.bodies = bodies or {}
         self.acked, self.unanswered, self.statuses = Counter(), Counter(), Counter()
         self.by_tenant = {tenant: Counter() for tenant in tokens}
         self.created = {tenant: [] for tenant in tokens}
@@ -78,7 +80,8 @@ class Load:
     def _ask(self, connection, tenant):
         headers = {"Host": f"{tenant}.localhost", "Authorization": f"Bearer {self.tokens[tenant]}"}
         try:
-            connection.request("POST" if self.body else "GET", self.path, self.body, headers)
+            body = self.bodies.get(tenant)
+            connection.request("POST" if body else "GET", self.path, body, headers)
             answer = connection.getresponse()
             body = answer.read()
         except (OSError, http.client.HTTPException) as error:

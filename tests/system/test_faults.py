@@ -1,6 +1,5 @@
 """Kill every process at every point: afterwards nothing is half done, and every request is counted once."""
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -10,7 +9,7 @@ import psutil
 import pytest
 
 from load import Load
-from stack import BUILD, Stack, call, wait_for
+from stack import call, wait_for
 
 EXAMPLES = ("acme", "globex", "umbrella")
 WIDE = {"limits": {"requests_per_second": 100_000, "burst": 100_000}}
@@ -227,11 +226,11 @@ def test_database_killed_while_orders_arrive(stack, tokens, victim):
                              f'{{"name":"{victim.__name__}","price_cents":1}}')
         assert made.status == 201, made
         ids[tenant] = made.json()["id"]
-    assert len(set(ids.values())) >= 1
+    bodies = {t: f'{{"product_id":{ids[t]},"quantity":1}}' for t in EXAMPLES}
     nos = {t: stack.api("GET", f"/v1/tenants/{t}").json()["no"] for t in EXAMPLES}
     rows_before = {t: stack.psql(f"SELECT count(*) FROM t{nos[t]}.orders")[0][0] for t in EXAMPLES}
     before = settled_usage(stack)
-    with Load(stack, tokens, clients=6, body='{"product_id":1,"quantity":1}') as load:
+    with Load(stack, tokens, clients=6, bodies=bodies) as load:
         load.run_until(100)
         victim(stack)
         killed_at = time.monotonic()
@@ -275,16 +274,16 @@ def test_control_plane_down_for_a_whole_load_run(stack, tokens):
 class SecondDaemon:
     """Another bulkheadd on the same registry, started as the first was but on a port of its own."""
 
-    def __init__(self, stack, *more):
+    def __init__(self, stack, **more):
         first = psutil.Process(stack.pid("control"))
         self.port = stack.reserved.take()
         args = [f"127.0.0.1:{self.port}" if previous == "--listen" else arg
                 for previous, arg in zip([""] + first.cmdline(), first.cmdline())]
-        env = {k: v for k, v in first.environ().items() if k != "BULKHEAD_FAILPOINT"}
+        env = {**{k: v for k, v in first.environ().items() if k != "BULKHEAD_FAILPOINT"}, **more}
         uids, gids = first.uids(), first.gids()
-        self.log = open(stack.state / "log/second-daemon.log", "w")
+        self.log = open(stack.state / "log/second-daemon.log", "w+")
         self.process = subprocess.Popen(
-            [first.exe(), *args[1:], *more], env=env, stdout=self.log, stderr=self.log,
+            [first.exe(), *args[1:]], env=env, stdout=self.log, stderr=self.log,
             stdin=subprocess.DEVNULL, cwd="/", user=uids.real if os.getuid() == 0 else None,
             group=gids.real if os.getuid() == 0 else None,
             extra_groups=[] if os.getuid() == 0 else None)
@@ -359,30 +358,26 @@ def test_two_daemons_share_the_work(stack):
 @pytest.mark.parametrize("step, when", [("database", "before"), ("database", "after"), ("route", "before")])
 def test_a_daemon_frozen_past_its_lease_is_fenced_when_it_wakes(stack, tokens, step, when):
     tenant = f"frozen-{step}-{when}"
-    arm(stack, f"{step}:{when}:delay")
-    frozen = stack.pid("control")
-    op = started(stack.api("PUT", f"/v1/tenants/{tenant}", {}))
-    reached = stack.state / "failpoints"
-    wait_for(lambda: any(reached.iterdir()), 10, "the failpoint is reached")
-    with SecondDaemon(stack) as second:
-        os.kill(frozen, signal.SIGSTOP)
+    first = stack.pid("control")
+    with SecondDaemon(stack, BULKHEAD_FAILPOINT=f"{step}:{when}:delay") as second:
+        os.kill(first, signal.SIGSTOP)  # so that the second one takes the work
         try:
-            def ended():
-                answer = call(second.port, "GET", f"/v1/operations/{op}",
-                              {"Authorization": f"Bearer {stack.credential()}"})
-                return answer.json()["finished_at"] and answer.json()
-            end = wait_for(ended, 45, "the second daemon finishes the work", 0.3)
+            op = started(put_at(stack, second.port, tenant))
+            wait_for(lambda: any((stack.state / "failpoints").iterdir()), 10, "the failpoint is reached")
+            os.kill(second.process.pid, signal.SIGSTOP)
+        finally:
+            os.kill(first, signal.SIGCONT)
+        try:
+            end = stack.finished(op, 45)
             assert end["state"] == "succeeded", end
             assert serves(stack, tokens)
         finally:
-            os.kill(frozen, signal.SIGCONT)
-        time.sleep(4.5)  # the rest of its delay; then it tries to go on
-        again = call(second.port, "GET", f"/v1/operations/{op}",
-                     {"Authorization": f"Bearer {stack.credential()}"}).json()
-        assert again == end, "the woken daemon changed a finished operation"
+            os.kill(second.process.pid, signal.SIGCONT)
+        wait_for(lambda: "dropped by attempt" in (second.log.seek(0), second.log.read())[1], 15,
+                 "the woken daemon says that it was fenced")
+        assert stack.operation(op) == end, "the woken daemon changed a finished operation"
     stack.assert_inventory()
     assert stack.api("GET", f"/v1/tenants/{tenant}").json()["state"] == "active"
     assert stack.request(tenant, token=stack.user_token(tenant)).status == 200
-    arm(stack, "")
     assert stack.delete(tenant)["state"] == "succeeded"
     stack.assert_inventory()
