@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -73,11 +74,14 @@ add_site(struct words *words, const struct bh_state *state)
     }
 }
 
-/* In the child: results of ours are none of the agent's; its end of the pipe is fd 3. */
+/*
+ * In the child: results of ours are none of the agent's, what it says beside
+ * its notes goes to ${said}, and its end of the pipe is fd 3.
+ */
 static _Noreturn void
-become(const char *path, char **words, int notify)
+become(const char *path, char **words, int notify, int said)
 {
-    if (dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+    if (dup2(said, STDERR_FILENO) < 0 || dup2(said, STDOUT_FILENO) < 0)
         _exit(127);
     if (notify == NOTIFY_FD)
         (void)fcntl(notify, F_SETFD, 0);
@@ -87,9 +91,9 @@ become(const char *path, char **words, int notify)
     _exit(127);
 }
 
-/* Starts the agent's program; ${notify} is what it may write to, or -1. */
+/* Starts the agent's program; ${notify} is what it tells us through, or -1. */
 static enum bh_code
-launch(struct words *words, int notify, pid_t *ret_pid, struct bh_error *err)
+launch(struct words *words, int notify, int said, pid_t *ret_pid, struct bh_error *err)
 {
     char path[PATH_MAX];
 
@@ -103,7 +107,7 @@ launch(struct words *words, int notify, pid_t *ret_pid, struct bh_error *err)
     words->items[words->count] = NULL;
     *ret_pid = fork();
     if (*ret_pid == 0)
-        become(path, words->items, notify);
+        become(path, words->items, notify, said);
     return *ret_pid > 0
                ? BH_OK
                : bh_fail(err, BH_E_INTERNAL, "cannot start a process: %s", strerror(errno));
@@ -195,8 +199,23 @@ listen_to(struct ear *ear, int fd)
     }
 }
 
+/* What the agent said beside its notes: of interest where it ended without the last one. */
+static void
+print_said(int said)
+{
+    char text[4096];
+    ssize_t got = said == STDERR_FILENO ? 0 : pread(said, text, sizeof(text), 0);
+    size_t start = 0;
+
+    for (size_t i = 0; got > 0 && i < (size_t)got; i++)
+        if (text[i] == '\n') {
+            bh_out_message(stderr, "  %.*s", (int)(i - start), text + start);
+            start = i + 1;
+        }
+}
+
 static int
-conclude(const struct ear *ear, const struct bh_state *state, int code)
+conclude(const struct ear *ear, const struct bh_state *state, int code, int said)
 {
     if (ear->over && ear->ready && code == 0)
         return 0;
@@ -207,6 +226,7 @@ conclude(const struct ear *ear, const struct bh_state *state, int code)
         return ear->exit == 0 ? BH_EXIT_FAILED : ear->exit;
     }
     bh_out_message(stderr, "bulkhead: bulkhead-agent ended with %d before all was ready", code);
+    print_said(said);
     bh_out_message(stderr, "  hint: its log is in %s/log", state->path);
     return code == 0 || code == 127 ? BH_EXIT_FAILED : code > 128 ? BH_EXIT_FAILED : code;
 }
@@ -219,18 +239,22 @@ bh_agent_start(const struct bh_cli *cli, const struct bh_state *state)
     struct bh_error err;
     const char *domain = base_domain(cli, state);
     enum bh_code code;
+    int said = memfd_create("agent", MFD_CLOEXEC);
     char number[16];
     int ends[2];
+    int result;
     pid_t pid;
 
     if (ear == NULL || pipe2(ends, O_CLOEXEC) != 0)
         return bh_cli_no_memory();
+    if (said < 0)
+        said = STDERR_FILENO;
     add_site(&words, state);
     if (domain != NULL)
         add_flag(&words, "base-domain", domain);
     (void)snprintf(number, sizeof(number), "%d", NOTIFY_FD);
     add_flag(&words, "notify-fd", number);
-    code = launch(&words, ends[1], &pid, &err);
+    code = launch(&words, ends[1], said, &pid, &err);
     (void)close(ends[1]);
     if (code != BH_OK) {
         (void)close(ends[0]);
@@ -241,7 +265,10 @@ bh_agent_start(const struct bh_cli *cli, const struct bh_state *state)
     listen_to(ear, ends[0]);
     (void)close(ends[0]);
     bh_progress_end(&ear->progress);
-    return conclude(ear, state, reap(pid));
+    result = conclude(ear, state, reap(pid), said);
+    if (said != STDERR_FILENO)
+        (void)close(said);
+    return result;
 }
 
 int
@@ -257,7 +284,7 @@ bh_agent_stop(const struct bh_state *state)
     words.arena = &chunks.arena;
     add_site(&words, state);
     add_word(&words, "--stop");
-    code = launch(&words, -1, &pid, &err) != BH_OK ? bh_cli_report(&err) : reap(pid);
+    code = launch(&words, -1, STDERR_FILENO, &pid, &err) != BH_OK ? bh_cli_report(&err) : reap(pid);
     bh_chunks_fini(&chunks);
     return code;
 }
