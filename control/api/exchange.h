@@ -23,6 +23,7 @@ struct bh_exchange {
     int64_t start_us;
     int64_t queued_us;
     bool begun;
+    bool late; /* the server stops: not run any more */
     bool done; /* the reply is ready */
 };
 

@@ -20,7 +20,7 @@
 
 #define SWALLOW_MAX ((size_t)1 << 20) /* a body too large is still read this far: a polite 413 */
 #define CONNECTIONS_MAX 1000
-#define CONNECTION_MEMORY ((size_t)48 << 10) /* request line and headers */
+#define CONNECTION_MEMORY ((size_t)256 << 10) /* request line and headers; touched as needed */
 #define TIMEOUT_S 30
 
 static struct MHD_Response *

@@ -77,24 +77,32 @@ write_problem(struct bh_exchange *x, struct bh_error *err)
     bh_problem_write(&reply->body, err, issues, x->request.id);
 }
 
-/*
- * Everything that a route does may be done twice with the same result, so a
- * registry connection that broke meanwhile is worth one more try.
- */
+static enum bh_code
+run_in_time(struct bh_exchange *x, struct bh_error *err)
+{
+    bool reached;
+    enum bh_code code;
+
+    if (x->late)
+        return bh_fail(err, BH_E_UNAVAILABLE, "the control plane is stopping");
+    if (bh_clock_us() - x->queued_us > QUEUE_MAX_US)
+        return bh_fail(err, BH_E_UNAVAILABLE, "the control plane is too busy");
+    code = run_once(x, &reached, err);
+    /*
+     * Everything that a route does may be done twice with the same result, so a
+     * registry connection that broke meanwhile is worth one more try.
+     */
+    if (code == BH_E_UNAVAILABLE && reached && bh_clock_us() - x->queued_us < RETRY_MAX_US)
+        code = run_once(x, &reached, err);
+    return code;
+}
+
 void
 bh_exchange_run(struct bh_exchange *x)
 {
     struct bh_error err;
-    bool reached;
-    int64_t waited_us = bh_clock_us() - x->queued_us;
-    enum bh_code code = waited_us > QUEUE_MAX_US
-                            ? bh_fail(&err, BH_E_UNAVAILABLE, "the control plane is too busy")
-                            : run_once(x, &reached, &err);
 
-    if (code == BH_E_UNAVAILABLE && waited_us <= QUEUE_MAX_US && reached &&
-        bh_clock_us() - x->queued_us < RETRY_MAX_US)
-        code = run_once(x, &reached, &err);
-    if (code != BH_OK)
+    if (run_in_time(x, &err) != BH_OK)
         write_problem(x, &err);
     x->done = true;
 }
@@ -112,6 +120,7 @@ take_job(struct bh_api *api)
         api->first = x->next;
         if (api->first == NULL)
             api->last = NULL;
+        x->late = api->stop;
     }
     (void)pthread_mutex_unlock(&api->lock);
     return x;
