@@ -58,16 +58,20 @@ class Server:
 
     def __init__(self, settings=""):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="bh-data-"))
-        os.chmod(self.dir, 0o755)
-        give_to_engine_user(self.dir)
         self.data, self.port = self.dir / "pg", PORTS.take()
         self.key_file = self.dir / "server-main.key"
         self.log = self.dir / "pg.log"
         self.server_keys = {}
-        self._install_module()
-        self.write_keys({1: (0, 4102444800)})
-        self._initdb(settings)
-        self.start()
+        try:
+            os.chmod(self.dir, 0o755)
+            give_to_engine_user(self.dir)
+            self._install_module()
+            self.write_keys({1: (0, 4102444800)})
+            self._initdb(settings)
+            self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def standby(self):
         """A streaming standby of this server; shares its key file and module."""
@@ -140,10 +144,9 @@ bulkhead.server = 'main'
         return int((self.data / "postmaster.pid").read_text().split("\n")[0])
 
     def close(self):
-        try:
-            self.stop("immediate")
-        except (subprocess.CalledProcessError, FileNotFoundError):
-            pass
+        if (self.data / "postmaster.pid").exists():
+            subprocess.run([BIN / "pg_ctl", "-D", self.data, "-m", "immediate", "-w", "stop"], cwd="/", stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, **as_engine_user())
         shutil.rmtree(self.dir, ignore_errors=True)
 
     # keys
