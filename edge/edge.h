@@ -70,7 +70,8 @@ struct bh_edge_ctx {
 /** bh_edge_ctx_make(r): the request's context, made where it has none; NULL without memory. */
 struct bh_edge_ctx *bh_edge_ctx_make(ngx_http_request_t *r);
 
-/** bh_edge_ctx_get(r): the context, found again after an internal redirect; NULL where it has none. */
+/** bh_edge_ctx_get(r): the context, found again after an internal redirect; NULL where it has none.
+ */
 struct bh_edge_ctx *bh_edge_ctx_get(ngx_http_request_t *r);
 
 /** bh_edge_arena(r): an arena on the request's pool. */
@@ -81,13 +82,14 @@ struct bh_arena bh_edge_arena(ngx_http_request_t *r);
 struct bh_edge_state {
     struct bh_snapshot *snapshot;
     struct bh_counters *counters;
-    struct bh_keyring *keyring; /* NULL until the file was read */
-    uint64_t keyring_seen;      /* the snapshot's keyring number that it answers to */
+    struct bh_keyring *keyring;  /* NULL until the file was read */
+    uint64_t keyring_seen;       /* the snapshot's keyring number that it answers to */
     uint64_t keyring_generation; /* rises with each file that was read */
-    uint64_t txn;               /* of the snapshot when it was looked at last */
-    uint64_t generation;        /* rises when another snapshot file was opened: numbers of names are void */
-    struct bh_mac *mac;         /* scratch; rekeyed by each user */
-    char install[BH_UID_TEXT];  /* the audience of user tokens */
+    uint64_t txn;                /* of the snapshot when it was looked at last */
+    uint64_t
+        generation;     /* rises when another snapshot file was opened: numbers of names are void */
+    struct bh_mac *mac; /* scratch; rekeyed by each user */
+    char install[BH_UID_TEXT]; /* the audience of user tokens */
 };
 
 extern struct bh_edge_state bh_edge;
@@ -182,8 +184,8 @@ enum bh_code bh_edge_bearer(
  * The tenant token that stands for ${credential} (empty: anonymous), from the
  * worker's cache or verified and minted now; it lives in the request's pool.
  */
-enum bh_code bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx,
-    struct bh_str credential, struct bh_str *ret_token, const char **ret_reason);
+enum bh_code bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str credential,
+    struct bh_str *ret_token, const char **ret_reason);
 
 /** bh_edge_tokens_wipe(): forget and overwrite every cached credential and token. */
 void bh_edge_tokens_wipe(void);
@@ -195,7 +197,8 @@ enum bh_code bh_edge_limit(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
 
 /* ---- balancer.c ---- */
 
-/** bh_edge_endpoints(number, log): the parsed set of that number, kept; NULL where it is unusable. */
+/** bh_edge_endpoints(number, log): the parsed set of that number, kept; NULL where it is unusable.
+ */
 struct bh_edge_endpoints *bh_edge_endpoints(uint32_t number, ngx_log_t *log);
 
 /** bh_edge_upstream(cf, cmd, conf): the directive `bulkhead;` of an upstream block. */

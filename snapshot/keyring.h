@@ -57,11 +57,13 @@ enum bh_code bh_keyring_load(
 enum bh_code bh_keyring_store(
     const char *path, const struct bh_keyring *keyring, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_keyring_user(keyring, epoch, now_s): the user key of that epoch if it is valid now, or NULL. */
+/** bh_keyring_user(keyring, epoch, now_s): the user key of that epoch if it is valid now, or NULL.
+ */
 const struct bh_key *bh_keyring_user(
     const struct bh_keyring *keyring, uint32_t epoch, int64_t now_s);
 
-/** bh_keyring_server(keyring, name, now_s): the row to mint with (valid now, newest not_before), or NULL. */
+/** bh_keyring_server(keyring, name, now_s): the row to mint with (valid now, newest not_before), or
+ * NULL. */
 const struct bh_key_row *bh_keyring_server(
     const struct bh_keyring *keyring, struct bh_str name, int64_t now_s);
 

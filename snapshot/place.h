@@ -21,7 +21,7 @@ int bh_place_dir(const char *path);
  * Put a file of ${mode} with ${text} at ${path} by rename, synced, so that a
  * reader sees the old or the new one whole.
  */
-enum bh_code bh_place_replace(const char *path, unsigned mode, struct bh_str text,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_place_replace(
+    const char *path, unsigned mode, struct bh_str text, struct bh_error *err) BH_MUSTCHECK;
 
 #endif

@@ -38,12 +38,12 @@ struct bh_record {
     uint64_t version;
     int32_t no;
     uint32_t epoch;
-    uint32_t rate;  /* requests a second */
-    uint32_t burst; /* requests at once */
+    uint32_t rate;                      /* requests a second */
+    uint32_t burst;                     /* requests at once */
     uint32_t names[BH_NAME_KIND_COUNT]; /* numbers of interned names */
-    uint16_t share; /* this edge's part of the rate, in 1/1000 */
-    uint8_t state;  /* enum bh_tenant_state */
-    uint8_t flags;  /* none yet: 0 */
+    uint16_t share;                     /* this edge's part of the rate, in 1/1000 */
+    uint8_t state;                      /* enum bh_tenant_state */
+    uint8_t flags;                      /* none yet: 0 */
 };
 _Static_assert(sizeof(struct bh_record) == 64, "a record is one cache line");
 
@@ -63,8 +63,8 @@ struct bh_snapshot;
  * slots of crashed processes.  BH_E_NOT_READY where there is none yet or it is
  * empty (try again later); BH_E_CONFIG where its format is not ours.
  */
-enum bh_code bh_snapshot_open(const char *path, struct bh_snapshot **ret_snapshot,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_snapshot_open(
+    const char *path, struct bh_snapshot **ret_snapshot, struct bh_error *err) BH_MUSTCHECK;
 void bh_snapshot_close(struct bh_snapshot *snapshot);
 
 /** bh_snapshot_replaced(snapshot): was its file removed, so that it must be opened anew? */
@@ -81,13 +81,13 @@ void bh_snapshot_end(struct bh_snapshot *snapshot);
 /* Between begin and end: */
 
 /** bh_snapshot_get(snapshot, id, ret_record): false where there is no such tenant. */
-bool bh_snapshot_get(
-    struct bh_snapshot *snapshot, struct bh_str id, struct bh_record *ret_record);
+bool bh_snapshot_get(struct bh_snapshot *snapshot, struct bh_str id, struct bh_record *ret_record);
 
 /** bh_snapshot_find(snapshot, no, ret_record): the same by number. */
 bool bh_snapshot_find(struct bh_snapshot *snapshot, int32_t no, struct bh_record *ret_record);
 
-/** bh_snapshot_name(snapshot, kind, number): the interned text; borrowed until end; empty where unknown. */
+/** bh_snapshot_name(snapshot, kind, number): the interned text; borrowed until end; empty where
+ * unknown. */
 struct bh_str bh_snapshot_name(
     struct bh_snapshot *snapshot, enum bh_name_kind kind, uint32_t number);
 
@@ -97,7 +97,8 @@ void bh_snapshot_meta(struct bh_snapshot *snapshot, struct bh_snapshot_meta *ret
 /** bh_snapshot_txn(snapshot): number of the LMDB transaction seen; rises with each commit. */
 uint64_t bh_snapshot_txn(struct bh_snapshot *snapshot);
 
-/** bh_snapshot_each(snapshot, visit, arg): call ${visit} for every tenant by id; stops when it returns false. */
+/** bh_snapshot_each(snapshot, visit, arg): call ${visit} for every tenant by id; stops when it
+ * returns false. */
 void bh_snapshot_each(struct bh_snapshot *snapshot,
     bool (*visit)(void *arg, struct bh_str id, const struct bh_record *record), void *arg);
 
@@ -123,11 +124,11 @@ struct bh_tenant_facts {
  * bh_writer_open(path, ret_writer, err):
  * Create or open the snapshot directory ${path} (mode 0700 if made) for
  * writing; the map grows by itself.  Run by root, the files get the owner of the
- * directory they lie in, and a directory made here that of its parent.  BH_E_CONFLICT where another process has
- * it open for writing; BH_E_CONFIG where the format is not ours.
+ * directory they lie in, and a directory made here that of its parent.  BH_E_CONFLICT where another
+ * process has it open for writing; BH_E_CONFIG where the format is not ours.
  */
-enum bh_code bh_writer_open(const char *path, struct bh_snapshot_writer **ret_writer,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_writer_open(
+    const char *path, struct bh_snapshot_writer **ret_writer, struct bh_error *err) BH_MUSTCHECK;
 void bh_writer_close(struct bh_snapshot_writer *writer);
 
 /**
@@ -135,8 +136,8 @@ void bh_writer_close(struct bh_snapshot_writer *writer);
  * A reader for the process that writes (LMDB must not be opened twice in one
  * process).  Close it before the writer.  Fails as bh_snapshot_open does.
  */
-enum bh_code bh_writer_reader(struct bh_snapshot_writer *writer,
-    struct bh_snapshot **ret_snapshot, struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_writer_reader(struct bh_snapshot_writer *writer, struct bh_snapshot **ret_snapshot,
+    struct bh_error *err) BH_MUSTCHECK;
 
 /**
  * bh_writer_begin / put / remove / clear / meta / commit / abort:
@@ -152,12 +153,13 @@ enum bh_code bh_writer_put(struct bh_snapshot_writer *writer, const struct bh_te
 enum bh_code bh_writer_remove(struct bh_snapshot_writer *writer, int32_t no, uint64_t version,
     struct bh_error *err) BH_MUSTCHECK;
 enum bh_code bh_writer_clear(struct bh_snapshot_writer *writer, struct bh_error *err) BH_MUSTCHECK;
-enum bh_code bh_writer_meta(struct bh_snapshot_writer *writer,
-    const struct bh_snapshot_meta *meta, struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_writer_meta(struct bh_snapshot_writer *writer, const struct bh_snapshot_meta *meta,
+    struct bh_error *err) BH_MUSTCHECK;
 enum bh_code bh_writer_commit(struct bh_snapshot_writer *writer, struct bh_error *err) BH_MUSTCHECK;
 void bh_writer_abort(struct bh_snapshot_writer *writer);
 
-/** bh_writer_meta_get(writer, ret_meta, err): what was committed last; all zero in a new snapshot. */
+/** bh_writer_meta_get(writer, ret_meta, err): what was committed last; all zero in a new snapshot.
+ */
 enum bh_code bh_writer_meta_get(struct bh_snapshot_writer *writer,
     struct bh_snapshot_meta *ret_meta, struct bh_error *err) BH_MUSTCHECK;
 
