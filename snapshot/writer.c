@@ -45,7 +45,7 @@ take_lock(struct bh_snapshot_writer *writer, struct bh_error *err)
     }
     if (flock(writer->lock, LOCK_EX | LOCK_NB) != 0) {
         bh_fail(err, BH_E_CONFLICT, "another process writes the snapshot %s", writer->path);
-        (void) bh_hint(err, "only one agent may use this state directory: stop the other one");
+        (void)bh_hint(err, "only one agent may use this state directory: stop the other one");
         return BH_E_CONFLICT;
     }
     return bh_place_own(writer->lock, path, err);
