@@ -62,8 +62,10 @@ enum bh_change { BH_CHANGE_CREATED, BH_CHANGE_UPDATED, BH_CHANGE_NONE };
  * Make ${wish} the desired state.  New: gives uid and no, starts the operation
  * `onboard`.  Changed: generation + 1; `update` starts (or the running flow is
  * superseded) where limits or tier differ, nothing where only the registry
- * changes (then observed_generation follows at once).  Identical: nothing.  A
- * failed tenant put again starts onboarding anew.  The operation is in
+ * changes (then observed_generation follows at once, or when the running flow
+ * ends).  Identical: nothing.  A failed tenant put again starts onboarding
+ * anew, and what an update failed to reach is tried again, also by an identical
+ * PUT (BH_CHANGE_UPDATED).  The operation is in
  * ${ret_tenant}->operation.  Two PUTs of one id at once make one tenant.
  * BH_E_CONFLICT while offboarding (hint: the operation), then
  * BH_E_PRECONDITION for the conditions.
@@ -78,8 +80,9 @@ enum bh_code bh_tenant_get(struct bh_db *db, struct bh_arena *arena, const char 
 
 /**
  * bh_tenant_delete(db, arena, id, if_match, ret_tenant, err):
- * Begin to remove it: state offboarding, operation `offboard` (a running flow
- * is superseded).  Again: the same operation.  BH_E_NOT_FOUND, BH_E_PRECONDITION.
+ * Begin to remove it: generation + 1, state offboarding, operation `offboard` (a
+ * running flow is superseded).  Again: the same operation, whatever ${if_match};
+ * a new one where it had failed.  BH_E_NOT_FOUND, BH_E_PRECONDITION.
  */
 enum bh_code bh_tenant_delete(struct bh_db *db, struct bh_arena *arena, const char *id,
     const char *if_match, struct bh_tenant *ret_tenant, struct bh_error *err) BH_MUSTCHECK;
@@ -158,7 +161,7 @@ enum bh_code bh_feed_head(struct bh_db *db, char ret_incarnation[BH_UID_TEXT], i
 /**
  * bh_feed_read(db, arena, cell, after, limit, ret_rows, ret_count, err):
  * Rows of ${cell} with seq > ${after}, in order.  BH_E_GONE where ${after} lies
- * beyond the head, or before what is kept.
+ * beyond the head.
  */
 enum bh_code bh_feed_read(struct bh_db *db, struct bh_arena *arena, const char *cell,
     int64_t after, int limit, struct bh_feed_row **ret_rows, size_t *ret_count,
@@ -176,10 +179,12 @@ enum bh_code bh_feed_snapshot(struct bh_db *db, const char *cell,
     BH_MUSTCHECK;
 
 /**
- * bh_feed_append(db, no, err):
- * Append the current record of tenant ${no} (or its tombstone, once it is
- * offboarding) *inside the caller's transaction*, as its last statement before
- * COMMIT, and NOTIFY bulkhead_feed.  Gives the seq through ${ret_seq}.
+ * bh_feed_append(db, no, ret_seq, err):
+ * Append the current record of tenant ${no} (its tombstone where it is neither
+ * pending nor active) *inside the caller's transaction*, as its last statement
+ * before COMMIT, and NOTIFY bulkhead_feed.  Where the newest row says the same
+ * already, none is added.  ${ret_seq}: of the row that says it, 0 where nothing
+ * was ever said.  The caller holds the tenant's row.
  */
 enum bh_code bh_feed_append(struct bh_db *db, int32_t no, int64_t *ret_seq, struct bh_error *err)
     BH_MUSTCHECK;
