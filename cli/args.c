@@ -182,6 +182,19 @@ match_words(const char *path, char **args, int count, bool *ret_all)
     return matched;
 }
 
+/* Is ${word} nearly the first word of ${path}? */
+static bool
+near_group(const char *word, const char *path)
+{
+    size_t len = strcspn(path, " ");
+    char first[32] = "";
+
+    if (len >= sizeof(first))
+        return false;
+    memcpy(first, path, len);
+    return bh_distance(word, first) < 3;
+}
+
 /* Says which command ${args} may have meant. */
 static int
 refuse_command(const struct bh_cli *cli, char **args, int count, int matched)
@@ -200,13 +213,9 @@ refuse_command(const struct bh_cli *cli, char **args, int count, int matched)
             best = path;
         }
     }
-    for (size_t i = 0; best == NULL && i < bh_command_count; i++) { /* a group's first word */
-        char first[32];
-        (void)snprintf(first, sizeof(first), "%.*s", (int)strcspn(bh_commands[i].path, " "),
-            bh_commands[i].path);
-        if (bh_distance(args[0], first) < 3 && matched == 0)
+    for (size_t i = 0; best == NULL && matched == 0 && i < bh_command_count; i++)
+        if (near_group(args[0], bh_commands[i].path))
             best = bh_commands[i].path;
-    }
     if (best != NULL)
         return bh_cli_usage(
             cli, "unknown command \"%s\"; did you mean \"bulkhead %s\"?", given, best);

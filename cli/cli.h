@@ -47,16 +47,16 @@ extern const struct bh_option_row bh_option_rows[BH_OPT_COUNT];
 struct bh_cli;
 
 struct bh_command {
-    const char *path;     /* "tenant delete" */
-    const char *args;     /* "<id>", as help prints it */
+    const char *path; /* "tenant delete" */
+    const char *args; /* "<id>", as help prints it */
     int args_min;
     int args_max;
-    unsigned options;     /* BH_OPT_BIT()s beside the common ones */
-    const char *formats;  /* what -o takes, the first is the default: "table|json" */
-    const char *summary;  /* one line */
-    const char *details;  /* more lines for `help <command>`, or NULL */
+    unsigned options;    /* BH_OPT_BIT()s beside the common ones */
+    const char *formats; /* what -o takes, the first is the default: "table|json" */
+    const char *summary; /* one line */
+    const char *details; /* more lines for `help <command>`, or NULL */
     int (*run)(struct bh_cli *cli);
-    bool hidden;          /* another name of a row that is listed */
+    bool hidden; /* another name of a row that is listed */
 };
 extern const struct bh_command bh_commands[];
 extern const size_t bh_command_count;
@@ -67,7 +67,7 @@ extern const size_t bh_command_count;
 struct bh_cli {
     const char *program; /* argv[0], to name in a command to type next */
     const struct bh_command *command;
-    const char *options[BH_OPT_COUNT]; /* the value, "" for a flag that is set, NULL */
+    const char *options[BH_OPT_COUNT];   /* the value, "" for a flag that is set, NULL */
     const char *files[BH_CLI_FILES_MAX]; /* of -f, in order */
     size_t file_count;
     char **args; /* after the command's own words */
@@ -116,7 +116,8 @@ int bh_cmd_token(struct bh_cli *cli);
 int bh_cmd_version(struct bh_cli *cli);
 int bh_cmd_help(struct bh_cli *cli);
 
-/** bh_help_command(out, command) / bh_help_group(out, word): what `help` prints of one command, of all that begin with ${word}. */
+/** bh_help_command(out, command) / bh_help_group(out, word): what `help` prints of one command, of
+ * all that begin with ${word}. */
 void bh_help_command(FILE *out, const struct bh_command *command);
 void bh_help_group(FILE *out, const char *word);
 

@@ -153,7 +153,7 @@ list_directory(struct names *names, const char *path)
 static int
 find_files(struct bh_cli *cli, struct names *names, bool *ret_list)
 {
-    struct stat st;
+    struct stat st = {0}; /* of standard input too: no directory */
 
     *ret_list = cli->file_count > 1;
     for (size_t i = 0; i < cli->file_count; i++) {
@@ -161,7 +161,7 @@ find_files(struct bh_cli *cli, struct names *names, bool *ret_list)
         int code = 0;
         if (strcmp(path, "-") != 0 && stat(path, &st) != 0)
             return report_path(path, errno);
-        if (strcmp(path, "-") != 0 && S_ISDIR(st.st_mode)) {
+        if (S_ISDIR(st.st_mode) && strcmp(path, "-") != 0) {
             *ret_list = true;
             code = list_directory(names, path);
         } else if (!add_name(names, path)) {

@@ -10,17 +10,17 @@
 #include "core/tenantdoc.h"
 
 struct bh_file {
-    const char *name;          /* as messages name it: a path, or <stdin> */
+    const char *name; /* as messages name it: a path, or <stdin> */
     struct bh_str text;
     struct bh_yaml_node *root;
     struct bh_tenant_doc doc;
-    const char *id;            /* doc.id, NUL-terminated */
+    const char *id; /* doc.id, NUL-terminated */
 };
 
 struct bh_files {
     struct bh_file *items; /* in the order given; a directory's by name */
     size_t count;
-    bool list;             /* more than one, or a directory: results are lists */
+    bool list; /* more than one, or a directory: results are lists */
 };
 
 /**

@@ -13,20 +13,20 @@
 #include "cli/state.h"
 
 struct bh_client {
-    void *curl;          /* CURL *, kept for its connection */
-    const char *base;    /* without a slash at its end */
-    const char *token;   /* NULL: none */
-    bool local;          /* on this machine: `bulkhead up` may help */
+    void *curl;        /* CURL *, kept for its connection */
+    const char *base;  /* without a slash at its end */
+    const char *token; /* NULL: none */
+    bool local;        /* on this machine: `bulkhead up` may help */
     long timeout_ms;
     struct bh_arena *arena;
 };
 
 struct bh_request {
     const char *method;
-    const char *path;   /* "/v1/tenants?limit=1", escaped */
-    json_t *body;       /* borrowed; NULL: none */
+    const char *path; /* "/v1/tenants?limit=1", escaped */
+    json_t *body;     /* borrowed; NULL: none */
     const char *if_match;
-    bool create_only;   /* If-None-Match: * */
+    bool create_only; /* If-None-Match: * */
 };
 
 struct bh_answer {
@@ -62,7 +62,8 @@ void bh_client_close(struct bh_client *client);
 enum bh_code bh_client_call(struct bh_client *client, const struct bh_request *request,
     struct bh_answer *ret_answer, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_client_path(client, fmt, ...): a path in the arena; each %s argument must be escaped by bh_client_escape. */
+/** bh_client_path(client, fmt, ...): a path in the arena; each %s argument must be escaped by
+ * bh_client_escape. */
 const char *bh_client_path(struct bh_client *client, const char *fmt, ...) BH_PRINTF(2, 3);
 
 /** bh_client_escape(client, text): ${text} as one segment of a path or query, in the arena. */
@@ -75,7 +76,8 @@ const char *bh_client_escape(struct bh_client *client, const char *text);
  */
 enum bh_code bh_problem_read(const json_t *problem, long status, struct bh_error *err);
 
-/** bh_interrupts_watch() / bh_interrupted(): note SIGINT and SIGTERM from now on instead of dying; the signal that came, or 0. */
+/** bh_interrupts_watch() / bh_interrupted(): note SIGINT and SIGTERM from now on instead of dying;
+ * the signal that came, or 0. */
 void bh_interrupts_watch(void);
 int bh_interrupted(void);
 

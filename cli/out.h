@@ -17,23 +17,28 @@
 
 enum bh_color { BH_COLOR_NONE, BH_COLOR_GREEN, BH_COLOR_YELLOW, BH_COLOR_RED, BH_COLOR_DIM };
 
-/** bh_out_terminal(out) / bh_out_colors(out): is ${out} a terminal that understands escapes; shall colours be used on it? */
+/** bh_out_terminal(out) / bh_out_colors(out): is ${out} a terminal that understands escapes; shall
+ * colours be used on it? */
 bool bh_out_terminal(FILE *out);
 bool bh_out_colors(FILE *out);
 
-/** bh_out_paint(out, color): the escape that begins ${color} (BH_COLOR_NONE: ends it), or "" where ${out} gets none. */
+/** bh_out_paint(out, color): the escape that begins ${color} (BH_COLOR_NONE: ends it), or "" where
+ * ${out} gets none. */
 const char *bh_out_paint(FILE *out, enum bh_color color);
 
-/** bh_out_state_color(state): the colour of a tenant's, operation's, step's or component's state. */
+/** bh_out_state_color(state): the colour of a tenant's, operation's, step's or component's state.
+ */
 enum bh_color bh_out_state_color(const char *state);
 
-/** bh_out_text(out, text): ${text} without control characters (tab stays); bytes that are no UTF-8 become '?'. */
+/** bh_out_text(out, text): ${text} without control characters (tab stays); bytes that are no UTF-8
+ * become '?'. */
 void bh_out_text(FILE *out, struct bh_str text);
 
 /** bh_out_message(out, fmt, ...): one cleaned line with its newline. */
 void bh_out_message(FILE *out, const char *fmt, ...) BH_PRINTF(2, 3);
 
-/** bh_out_json(value): print ${value} (taken over; NULL: out of memory) on stdout; returns the exit code. */
+/** bh_out_json(value): print ${value} (taken over; NULL: out of memory) on stdout; returns the exit
+ * code. */
 int bh_out_json(json_t *value);
 
 /* A table with headings on stdout: add rows, then print. */

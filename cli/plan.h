@@ -19,16 +19,19 @@ struct bh_plan {
     json_t *current; /* the tenant, NULL where there is none; owned */
 };
 
-/** bh_plan_make(client, file, ret_plan, err): look at the tenant and compare.  bh_plan_free also after a failure. */
+/** bh_plan_make(client, file, ret_plan, err): look at the tenant and compare.  bh_plan_free also
+ * after a failure. */
 enum bh_code bh_plan_make(struct bh_client *client, const struct bh_file *file,
     struct bh_plan *ret_plan, struct bh_error *err) BH_MUSTCHECK;
 void bh_plan_free(struct bh_plan *plan);
 
-/** bh_plan_compare(doc, current, ret_changes): the changes from ${current} (NULL: none) to ${doc}; returns what to do. */
+/** bh_plan_compare(doc, current, ret_changes): the changes from ${current} (NULL: none) to ${doc};
+ * returns what to do. */
 enum bh_action bh_plan_compare(
     const struct bh_tenant_doc *doc, const json_t *current, json_t **ret_changes);
 
-/** bh_plan_body(doc): the body of the PUT, every field stated; owned by the caller; NULL: out of memory. */
+/** bh_plan_body(doc): the body of the PUT, every field stated; owned by the caller; NULL: out of
+ * memory. */
 json_t *bh_plan_body(const struct bh_tenant_doc *doc);
 
 /** bh_plan_json(plan): {"id","action","changes"}; owned by the caller. */

@@ -15,8 +15,8 @@
 
 struct bh_progress_item {
     char name[32];
-    char state[16];  /* waiting running done undoing undone failed; up: starting up … */
-    char note[96];   /* shown behind it; may be empty */
+    char state[16];   /* waiting running done undoing undone failed; up: starting up … */
+    char note[96];    /* shown behind it; may be empty */
     int64_t began_ms; /* monotonic; when it was first seen running */
     int64_t took_ms;  /* -1: unknown */
 };
@@ -32,15 +32,17 @@ struct bh_progress {
     size_t count;
     size_t drawn; /* lines on the terminal that the next drawing replaces */
     bool live;
-    bool tall;    /* an item is a line of its own (up), not a word of its row's */
+    bool tall; /* an item is a line of its own (up), not a word of its row's */
     unsigned tick;
 };
 
-/** bh_progress_init(progress, tall) / bh_progress_end(progress): begin; draw a last time and free. */
+/** bh_progress_init(progress, tall) / bh_progress_end(progress): begin; draw a last time and free.
+ */
 void bh_progress_init(struct bh_progress *progress, bool tall);
 void bh_progress_end(struct bh_progress *progress);
 
-/** bh_progress_row(progress, title): the index of a new row; SIZE_MAX: out of memory, and such a row takes nothing. */
+/** bh_progress_row(progress, title): the index of a new row; SIZE_MAX: out of memory, and such a
+ * row takes nothing. */
 size_t bh_progress_row(struct bh_progress *progress, const char *title);
 
 /**
@@ -48,13 +50,14 @@ size_t bh_progress_row(struct bh_progress *progress, const char *title);
  * The item ${name} of ${row} is now in ${state} (${note} may be NULL) and took
  * ${took_ms} (-1: measured here).  Off a terminal a change is printed at once.
  */
-void bh_progress_set(struct bh_progress *progress, size_t row, const char *name,
-    const char *state, const char *note, int64_t took_ms);
+void bh_progress_set(struct bh_progress *progress, size_t row, const char *name, const char *state,
+    const char *note, int64_t took_ms);
 
 /** bh_progress_draw(progress): on a terminal, bring what is shown up to date. */
 void bh_progress_draw(struct bh_progress *progress);
 
-/** bh_progress_erase(progress): take it off the terminal, so that a message can be printed; the next draw puts it back. */
+/** bh_progress_erase(progress): take it off the terminal, so that a message can be printed; the
+ * next draw puts it back. */
 void bh_progress_erase(struct bh_progress *progress);
 
 /** bh_monotonic_ms(): a clock that only goes forward. */

@@ -6,7 +6,8 @@
 
 #include "cli/http.h"
 
-/** bh_tenants_read(client, search, ret_items, err): all tenants (all pages) whose id or name contains ${search} (NULL: any); owned. */
+/** bh_tenants_read(client, search, ret_items, err): all tenants (all pages) whose id or name
+ * contains ${search} (NULL: any); owned. */
 enum bh_code bh_tenants_read(struct bh_client *client, const char *search, json_t **ret_items,
     struct bh_error *err) BH_MUSTCHECK;
 

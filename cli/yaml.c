@@ -170,6 +170,8 @@ open_level(struct reader *reader, enum bh_json_kind kind, struct bh_yaml_mark ma
 static enum bh_code
 close_level(struct reader *reader)
 {
+    if (reader->depth == 0) /* libfyaml never ends what did not begin */
+        return refuse(reader, bh_yaml_mark_at(reader->text, reader->after), "not valid YAML");
     reader->depth--;
     return check_keys(reader, &reader->levels[reader->depth]);
 }

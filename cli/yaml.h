@@ -30,7 +30,7 @@ struct bh_yaml_mark {
  */
 struct bh_yaml_node {
     struct bh_json json;
-    struct bh_yaml_mark key;   /* of a member */
+    struct bh_yaml_mark key; /* of a member */
     struct bh_yaml_mark value;
 };
 
@@ -44,8 +44,8 @@ const struct bh_yaml_node *bh_yaml_node_of(const struct bh_json *json);
  * where (it is written on failure only); BH_E_NO_MEMORY.
  */
 enum bh_code bh_yaml_parse(struct bh_str text, struct bh_arena *arena,
-    struct bh_yaml_node **ret_root, struct bh_yaml_mark *ret_mark, struct bh_error *err)
-    BH_MUSTCHECK;
+    struct bh_yaml_node **ret_root, struct bh_yaml_mark *ret_mark,
+    struct bh_error *err) BH_MUSTCHECK;
 
 /**
  * bh_yaml_find(root, pointer):
@@ -53,7 +53,8 @@ enum bh_code bh_yaml_parse(struct bh_str text, struct bh_arena *arena,
  */
 const struct bh_yaml_node *bh_yaml_find(const struct bh_yaml_node *root, const char *pointer);
 
-/** bh_yaml_line(text, line): line ${line} of ${text} without its end, and without a byte-order mark. */
+/** bh_yaml_line(text, line): line ${line} of ${text} without its end, and without a byte-order
+ * mark. */
 struct bh_str bh_yaml_line(struct bh_str text, unsigned line);
 
 #endif

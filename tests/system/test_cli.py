@@ -280,7 +280,8 @@ def test_start_up_is_quick():
         begin = time.monotonic()
         subprocess.run([PROGRAM, "version"], stdout=subprocess.DEVNULL, check=True)
         return time.monotonic() - begin
-    assert min(once() for _ in range(20)) < 0.015
+    slower = 10 if b"__asan_init" in PROGRAM.read_bytes() else 1  # tools/check runs us with sanitizers
+    assert min(once() for _ in range(20)) < 0.015 * slower
 
 
 # -- where the state is --------------------------------------------------------------------
