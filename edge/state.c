@@ -172,6 +172,16 @@ drop_snapshot(ngx_log_t *log)
     next_try = ngx_current_msec;
 }
 
+/* Requests in flight still count into the old file: it stays mapped.  It is address space only. */
+static void
+drop_counters(ngx_log_t *log)
+{
+    ngx_log_error(
+        NGX_LOG_WARN, log, 0, "bulkhead: the counters file was replaced, opening it again");
+    bh_edge.counters = NULL;
+    next_try = ngx_current_msec;
+}
+
 static bool
 complete(void)
 {
@@ -210,6 +220,9 @@ bh_edge_ready(struct bh_edge_main *conf, ngx_log_t *log, const char **ret_reason
         next_look = ngx_current_msec + REPLACED_MS;
         if (bh_snapshot_replaced(bh_edge.snapshot)) {
             drop_snapshot(log);
+        }
+        if (bh_counters_replaced(bh_edge.counters, (const char *)conf->counters.data)) {
+            drop_counters(log);
         }
     }
     if (complete()) {

@@ -128,6 +128,19 @@ bh_counters_open(
     return code;
 }
 
+bool
+bh_counters_replaced(const struct bh_counters *counters, const char *path)
+{
+    struct bh_counters header;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return errno == ENOENT;
+    }
+    ssize_t len = pread(fd, &header, sizeof(header), 0);
+    close(fd);
+    return len == (ssize_t)sizeof(header) && header.file_epoch != counters->file_epoch;
+}
+
 void
 bh_counters_close(struct bh_counters *counters)
 {

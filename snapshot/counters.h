@@ -19,6 +19,13 @@
 enum bh_code bh_counters_open(const char *path, bool create, struct bh_counters **ret_counters,
     struct bh_error *err) BH_MUSTCHECK;
 
+/**
+ * bh_counters_replaced(counters, path):
+ * Is the file at ${path} gone or another one than is mapped?  Then what is
+ * counted here reaches nobody.
+ */
+bool bh_counters_replaced(const struct bh_counters *counters, const char *path);
+
 /** bh_counters_close(counters): unmap; NULL is fine. */
 void bh_counters_close(struct bh_counters *counters);
 

@@ -50,6 +50,14 @@ enum bh_code bh_format_check(
     MDB_txn *txn, MDB_dbi meta, const char *path, struct bh_error *err) BH_MUSTCHECK;
 
 /**
+ * bh_name_intern(txn, tables, kind, text, ret_number):
+ * The number of a text, giving it one where it has none; an empty text is
+ * number 0.  0 or LMDB's error.
+ */
+int bh_name_intern(MDB_txn *txn, const MDB_dbi tables[BH_TABLE_COUNT], enum bh_name_kind kind,
+    struct bh_str text, uint32_t *ret_number);
+
+/**
  * bh_writer_open_sized(path, reserve, ret_writer, err):
  * bh_writer_open with another number of bytes that every transaction finds
  * free in the map.

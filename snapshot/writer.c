@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,79 +236,6 @@ del(struct bh_snapshot_writer *writer, enum bh_table table, MDB_val key)
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-/* The highest number in use of a kind; 0 where there is none. */
-static int
-last_number(struct bh_snapshot_writer *writer, enum bh_name_kind kind, uint32_t *ret_number)
-{
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(writer->txn, writer->tables[BH_TABLE_NAME], &cursor);
-    if (rc != 0) {
-        return rc;
-    }
-    uint8_t bytes[BH_NAME_KEY] = {(uint8_t)(kind + 1)};
-    MDB_val key = {sizeof(bytes), bytes};
-    MDB_val value;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    rc = mdb_cursor_get(cursor, &key, &value, rc == 0 ? MDB_PREV : MDB_LAST);
-    *ret_number = 0;
-    if (rc == 0 && key.mv_size == BH_NAME_KEY) {
-        const uint8_t *k = key.mv_data;
-        if (k[0] == (uint8_t)kind) {
-            *ret_number =
-                (uint32_t)k[1] << 24 | (uint32_t)k[2] << 16 | (uint32_t)k[3] << 8 | (uint32_t)k[4];
-        }
-    }
-    mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : rc;
-}
-
-static int
-intern_new(struct bh_snapshot_writer *writer, enum bh_name_kind kind, MDB_val text, MDB_val of,
-    uint32_t *ret_number)
-{
-    uint32_t number;
-    int rc = last_number(writer, kind, &number);
-    if (rc != 0) {
-        return rc;
-    }
-    number++;
-    uint8_t key[BH_NAME_KEY] = {(uint8_t)kind};
-    bh_be32(number, key + 1);
-    rc = put(writer, BH_TABLE_NAME, (MDB_val){sizeof(key), key}, text);
-    if (rc == 0) {
-        rc = put(writer, BH_TABLE_NAME_OF, of, (MDB_val){sizeof(number), &number});
-    }
-    *ret_number = number;
-    return rc;
-}
-
-/* The number of a text, giving it one where it has none.  An empty text is number 0. */
-static int
-intern(struct bh_snapshot_writer *writer, enum bh_name_kind kind, struct bh_str text,
-    uint32_t *ret_number)
-{
-    *ret_number = 0;
-    if (text.len == 0) {
-        return 0;
-    }
-    uint8_t key[BH_NAME_OF_KEY] = {(uint8_t)kind};
-    if (EVP_Digest(text.data, text.len, key + 1, NULL, EVP_sha256(), NULL) != 1) {
-        return ENOMEM;
-    }
-    MDB_val of = {sizeof(key), key};
-    MDB_val value;
-    int rc = get(writer, BH_TABLE_NAME_OF, of, &value);
-    if (rc == 0 && value.mv_size == sizeof(*ret_number)) {
-        memcpy(ret_number, value.mv_data, sizeof(*ret_number));
-        return 0;
-    }
-    if (rc != 0 && rc != MDB_NOTFOUND) {
-        return rc;
-    }
-    return intern_new(
-        writer, kind, (MDB_val){text.len, (void *)(uintptr_t)text.data}, of, ret_number);
-}
-
 static int
 record_of(struct bh_snapshot_writer *writer, MDB_val id, struct bh_record *ret_record)
 {
@@ -385,7 +311,8 @@ store(struct bh_snapshot_writer *writer, const struct bh_tenant_facts *facts)
     };
     int rc = 0;
     for (int i = 0; i < BH_NAME_KIND_COUNT && rc == 0; i++) {
-        rc = intern(writer, (enum bh_name_kind)i, facts->names[i], &record.names[i]);
+        rc = bh_name_intern(
+            writer->txn, writer->tables, (enum bh_name_kind)i, facts->names[i], &record.names[i]);
     }
     MDB_val id = {facts->id.len, (void *)(uintptr_t)facts->id.data};
     rc = rc == 0 ? evict(writer, id) : rc;

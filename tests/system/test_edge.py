@@ -727,6 +727,18 @@ def test_snapshot_directory_is_replaced(fresh):
     assert edge.ask(acme).code == "tenant-unknown"
 
 
+def test_counters_file_is_replaced(fresh):
+    edge = fresh(workers=1)
+    acme = Tenant(1, "acme", endpoints=[edge.echo().endpoint])
+    ready(edge, acme)
+    assert edge.ask(acme).status == 200
+    edge.counters_file.unlink()
+    assert eventually(lambda: edge.ask(acme).status == 200 and edge.counters_file.exists())
+    before = edge.counters(acme)["requests"]
+    assert edge.ask(acme).status == 200
+    assert edge.settled(acme, before + 1)["requests"] >= before + 1
+
+
 def test_configuration_test_has_no_effects(fresh):
     edge = fresh()
     done = subprocess.run(edge.command("-t"), capture_output=True, text=True)

@@ -76,6 +76,10 @@ test_other_version(void **state)
     assert_int_equal(bh_counters_open(path, true, &other, NULL), BH_OK);
     assert_true(other->file_epoch != first);
     assert_int_equal(counters->version, BH_COUNTERS_VERSION + 1); /* the old map is untouched */
+    assert_true(bh_counters_replaced(counters, path));
+    assert_false(bh_counters_replaced(other, path));
+    assert_int_equal(unlink(path), 0);
+    assert_true(bh_counters_replaced(other, path));
     bh_counters_close(counters);
     bh_counters_close(other);
 }
