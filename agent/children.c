@@ -19,10 +19,10 @@
 
 struct strays {
     char program[PATH_MAX];
-    char cwd[PATH_MAX];   /* of the component */
-    char data[PATH_MAX];  /* a server's backends sit in the data directory */
+    char cwd[PATH_MAX];  /* of the component */
+    char data[PATH_MAX]; /* a server's backends sit in the data directory */
     pid_t session;
-    pid_t keep;           /* never this one */
+    pid_t keep; /* never this one */
     int signal;
     unsigned count;
 };
@@ -46,8 +46,7 @@ is_ours(const struct strays *strays, const struct bh_proc *proc)
     if (strays->session && proc->session == strays->session)
         return true;
     return st.st_uid == geteuid() && bh_proc_link(proc->pid, "exe", exe, sizeof(exe)) &&
-           same_program(exe, strays->program) &&
-           bh_proc_link(proc->pid, "cwd", cwd, sizeof(cwd)) &&
+           same_program(exe, strays->program) && bh_proc_link(proc->pid, "cwd", cwd, sizeof(cwd)) &&
            (strcmp(cwd, strays->cwd) == 0 || strcmp(cwd, strays->data) == 0);
 }
 
@@ -110,8 +109,8 @@ bh_child_clear(const struct bh_site *site, const struct bh_child *child)
     bool patient = child->component == &bh_components[BH_POSTGRES];
     if (patient && wait_strays(&strays, 1000))
         return true;
-    bh_log("%s: ending %u processes that an earlier one left", child->component->name,
-        strays.count);
+    bh_log(
+        "%s: ending %u processes that an earlier one left", child->component->name, strays.count);
     (void)signal_strays(&strays, patient ? SIGQUIT : SIGTERM);
     if (wait_strays(&strays, 1000))
         return true;
@@ -174,8 +173,7 @@ check_port(const struct bh_site *site, const struct bh_child *child, struct bh_e
     enum bh_port port = child->component->port;
     if (bh_port_free(site->ports[port]))
         return BH_OK;
-    return bh_port_taken(
-        site->ports[port], child->component->name, bh_port_kinds[port].flag, err);
+    return bh_port_taken(site->ports[port], child->component->name, bh_port_kinds[port].flag, err);
 }
 
 static enum bh_code

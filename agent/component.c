@@ -17,83 +17,89 @@
 #define CONTENT_MAX 65536
 
 const struct bh_component bh_components[BH_COMPONENT_COUNT] = {
-    [BH_POSTGRES] = {
-        .name = "postgres",
-        .port = BH_PORT_POSTGRES,
-        .argv = {BH_PG_BIN "/postgres", "-D", "${state}/postgres", "-c",
-            "config_file=${state}/etc/postgresql.conf"},
-        .cwd = "${state}",
-        .pid_file = "${state}/postgres/postmaster.pid",
-        .config = {"${state}/etc/postgresql.conf", "${state}/etc/pg_hba.conf",
-            "${lib}/bulkhead.so"},
-        .version = {BH_PG_BIN "/postgres", "--version"},
-        .stop_signal = SIGINT,  /* fast: ends sessions, writes a checkpoint */
-        .hurry_signal = SIGQUIT, /* immediate: recovery at the next start */
-        .stop_ms = 15000,
-        .probe = bh_probe_postgres,
-        .prepare = bh_prepare_postgres,
-    },
-    [BH_PGBOUNCER] = {
-        .name = "pgbouncer",
-        .port = BH_PORT_PGBOUNCER,
-        .argv = {"/usr/sbin/pgbouncer", "${state}/etc/pgbouncer.ini"},
-        .cwd = "${state}",
-        .pid_file = "${state}/run/pgbouncer.pid",
-        .config = {"${state}/etc/pgbouncer.ini", "${state}/etc/pgbouncer.users"},
-        .version = {"/usr/sbin/pgbouncer", "--version"},
-        .needs = 1u << BH_POSTGRES,
-        .stop_signal = SIGTERM,
-        .hurry_signal = SIGQUIT,
-        .stop_ms = 3000,
-        .probe = bh_probe_pgbouncer,
-    },
-    [BH_CONTROL] = {
-        .name = "control",
-        .port = BH_PORT_CONTROL,
-        .argv = {"${lib}/bulkheadd", "--listen", "127.0.0.1:${control_port}", "--registry",
-            "host=127.0.0.1 port=${postgres_port} user=bulkhead_registry dbname=bulkhead",
-            "--server", "host=127.0.0.1 port=${postgres_port} user=postgres", "--master-key",
-            "${state}/keys/master.key", "--principals", "${state}/keys/principals",
-            "--app-migrations", "${lib}/examples/shop/migrations", "--endpoints",
-            "127.0.0.1:${app_port}", "--edge-url", "http://127.0.0.1:${edge_port}",
-            "--base-domain", "${base_domain}", "--cell", "${cell}", "--state", "${state}"},
-        .env = {"PGPASSFILE=${state}/keys/control.pgpass"},
-        .passes_on = "BULKHEAD_FAILPOINT",
-        .cwd = "${state}",
-        .config = {"${state}/keys/principals", "${state}/keys/control.pgpass",
-            "${lib}/examples/shop/migrations"},
-        .needs = 1u << BH_POSTGRES,
-        .stop_signal = SIGTERM,
-        .hurry_signal = SIGKILL,
-        .stop_ms = 10000,
-        .probe = bh_probe_control,
-    },
-    [BH_EDGE] = {
-        .name = "edge",
-        .port = BH_PORT_EDGE,
-        .argv = {"/usr/sbin/nginx", "-p", "${state}/nginx/", "-e", "stderr", "-c",
-            "${state}/etc/nginx.conf"},
-        .cwd = "${state}",
-        .config = {"${state}/etc/nginx.conf", "${lib}/ngx_http_bulkhead_module.so"},
-        .version = {"/usr/sbin/nginx", "-v"},
-        .stop_signal = SIGQUIT, /* graceful: answers what it has */
-        .hurry_signal = SIGTERM,
-        .stop_ms = 5000,
-        .probe = bh_probe_edge,
-    },
-    [BH_APP] = {
-        .name = "app",
-        .port = BH_PORT_APP,
-        .argv = {"${lib}/bulkhead-shop", "--listen", "127.0.0.1:${app_port}", "--database",
-            "host=127.0.0.1 port=${pgbouncer_port} user=bulkhead_pool"},
-        .env = {"PGPASSFILE=${state}/keys/app.pgpass"},
-        .cwd = "${state}",
-        .config = {"${state}/keys/app.pgpass"},
-        .stop_signal = SIGTERM,
-        .hurry_signal = SIGKILL,
-        .stop_ms = 3000,
-        .probe = bh_probe_app,
-    },
+    [BH_POSTGRES] =
+        {
+            .name = "postgres",
+            .port = BH_PORT_POSTGRES,
+            .argv = {BH_PG_BIN "/postgres", "-D", "${state}/postgres", "-c",
+                "config_file=${state}/etc/postgresql.conf"},
+            .cwd = "${state}",
+            .pid_file = "${state}/postgres/postmaster.pid",
+            .config = {"${state}/etc/postgresql.conf", "${state}/etc/pg_hba.conf",
+                "${lib}/bulkhead.so"},
+            .version = {BH_PG_BIN "/postgres", "--version"},
+            .stop_signal = SIGINT,   /* fast: ends sessions, writes a checkpoint */
+            .hurry_signal = SIGQUIT, /* immediate: recovery at the next start */
+            .stop_ms = 15000,
+            .probe = bh_probe_postgres,
+            .prepare = bh_prepare_postgres,
+        },
+    [BH_PGBOUNCER] =
+        {
+            .name = "pgbouncer",
+            .port = BH_PORT_PGBOUNCER,
+            .argv = {"/usr/sbin/pgbouncer", "${state}/etc/pgbouncer.ini"},
+            .cwd = "${state}",
+            .pid_file = "${state}/run/pgbouncer.pid",
+            .config = {"${state}/etc/pgbouncer.ini", "${state}/etc/pgbouncer.users"},
+            .version = {"/usr/sbin/pgbouncer", "--version"},
+            .needs = 1u << BH_POSTGRES,
+            .stop_signal = SIGTERM,
+            .hurry_signal = SIGQUIT,
+            .stop_ms = 3000,
+            .probe = bh_probe_pgbouncer,
+        },
+    [BH_CONTROL] =
+        {
+            .name = "control",
+            .port = BH_PORT_CONTROL,
+            .argv = {"${lib}/bulkheadd", "--listen", "127.0.0.1:${control_port}", "--registry",
+                "host=127.0.0.1 port=${postgres_port} user=bulkhead_registry dbname=bulkhead",
+                "--server", "host=127.0.0.1 port=${postgres_port} user=postgres", "--master-key",
+                "${state}/keys/master.key", "--principals", "${state}/keys/principals",
+                "--app-migrations", "${lib}/examples/shop/migrations", "--endpoints",
+                "127.0.0.1:${app_port}", "--edge-url", "http://127.0.0.1:${edge_port}",
+                "--base-domain", "${base_domain}", "--cell", "${cell}", "--state", "${state}"},
+            .env = {"PGPASSFILE=${state}/keys/control.pgpass"},
+            .passes_on = {"BULKHEAD_FAILPOINT", "BULKHEAD_FAILPOINT_DELAY_MS",
+                "BULKHEAD_FAILPOINT_LEASE_MS"},
+            .cwd = "${state}",
+            .config = {"${state}/keys/principals", "${state}/keys/control.pgpass",
+                "${lib}/examples/shop/migrations"},
+            .needs = 1u << BH_POSTGRES,
+            .stop_signal = SIGTERM,
+            .hurry_signal = SIGKILL,
+            .stop_ms = 10000,
+            .probe = bh_probe_control,
+        },
+    [BH_EDGE] =
+        {
+            .name = "edge",
+            .port = BH_PORT_EDGE,
+            .argv = {"/usr/sbin/nginx", "-p", "${state}/nginx/", "-e", "stderr", "-c",
+                "${state}/etc/nginx.conf"},
+            .cwd = "${state}",
+            .config = {"${state}/etc/nginx.conf", "${lib}/ngx_http_bulkhead_module.so"},
+            .version = {"/usr/sbin/nginx", "-v"},
+            .stop_signal = SIGQUIT, /* graceful: answers what it has */
+            .hurry_signal = SIGTERM,
+            .stop_ms = 5000,
+            .probe = bh_probe_edge,
+        },
+    [BH_APP] =
+        {
+            .name = "app",
+            .port = BH_PORT_APP,
+            .argv = {"${lib}/bulkhead-shop", "--listen", "127.0.0.1:${app_port}", "--database",
+                "host=127.0.0.1 port=${pgbouncer_port} user=bulkhead_pool"},
+            .env = {"PGPASSFILE=${state}/keys/app.pgpass"},
+            .cwd = "${state}",
+            .config = {"${state}/keys/app.pgpass"},
+            .stop_signal = SIGTERM,
+            .hurry_signal = SIGKILL,
+            .stop_ms = 3000,
+            .probe = bh_probe_app,
+        },
 };
 
 /* Who asks goes before who answers. */
@@ -103,9 +109,7 @@ const enum bh_component_id bh_stop_order[BH_COMPONENT_COUNT] = {
 /* The environment of every child; the rest of ours is nobody's business. */
 static const char *const common_env[] = {
     "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=${state}"};
-static const char *const passed_on[] = {
-    "BULKHEAD_FAILPOINT", "BULKHEAD_FAILPOINT_DELAY_MS", "BULKHEAD_FAILPOINT_LEASE_MS",
-    "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TZ"};
+static const char *const passed_on[] = {"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TZ"};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -146,13 +150,16 @@ bh_component_argv(const struct bh_site *site, const struct bh_component *compone
     size_t envc = count_of(component->env, COUNT(component->env));
     const char **argv = bh_arena_zalloc(arena, (argc + 1) * sizeof(*argv));
     const char **env = bh_arena_zalloc(
-        arena, (COUNT(common_env) + envc + COUNT(passed_on) + 2) * sizeof(*env));
+        arena, (COUNT(common_env) + envc + COUNT(component->passes_on) + COUNT(passed_on) + 1) *
+                   sizeof(*env));
     if (!argv || !env)
         return bh_fail(err, BH_E_NO_MEMORY, "no memory for a command line");
     BH_TRY(fill(site, component->argv, argc, arena, argv, err));
     BH_TRY(fill(site, common_env, COUNT(common_env), arena, env, err));
     BH_TRY(fill(site, component->env, envc, arena, env + COUNT(common_env), err));
-    size_t count = pass_on(component->passes_on, env, COUNT(common_env) + envc, arena);
+    size_t count = COUNT(common_env) + envc;
+    for (size_t i = 0; i < COUNT(component->passes_on); i++)
+        count = pass_on(component->passes_on[i], env, count, arena);
     for (size_t i = 0; i < COUNT(passed_on); i++)
         count = pass_on(passed_on[i], env, count, arena);
     *ret_argv = argv;
@@ -262,7 +269,8 @@ bh_component_version(const struct bh_component *component, char *ret_version, si
     snprintf(ret_version, size, "%s", component->version[0] ? "" : BH_VERSION);
     if (!component->version[0] || bh_spawn_read(component->version, text, sizeof(text), NULL))
         return;
-    /* "postgres (PostgreSQL) 15.20 (Debian …)", "nginx version: nginx/1.22.1", "PgBouncer 1.18.0 …" */
+    /* "postgres (PostgreSQL) 15.20 (Debian …)", "nginx version: nginx/1.22.1", "PgBouncer 1.18.0 …"
+     */
     const char *start = text + strcspn(text, "0123456789");
     snprintf(ret_version, size, "%.*s", (int)strspn(start, "0123456789."), start);
 }

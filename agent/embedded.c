@@ -101,8 +101,7 @@ check_ports(const struct bh_site *site, struct bh_error *err)
                     bh_port_kinds[j].flag, bh_port_kinds[i].flag, port);
         pid_t holder = bh_port_free(port) ? 0 : bh_port_holder(port);
         if (holder && !is_ours(&ours, holder))
-            return bh_port_taken(
-                port, bh_port_kinds[i].component, bh_port_kinds[i].flag, err);
+            return bh_port_taken(port, bh_port_kinds[i].component, bh_port_kinds[i].flag, err);
     }
     return BH_OK;
 }
@@ -139,8 +138,7 @@ take_signals(int *ret_fd, struct bh_error *err)
         return bh_fail(err, BH_E_INTERNAL, "cannot block signals: %s", strerror(errno));
     sigdelset(&set, SIGPIPE); /* blocked for good: writes fail with EPIPE instead */
     *ret_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return *ret_fd >= 0 ? BH_OK
-                        : bh_fail(err, BH_E_INTERNAL, "no signalfd: %s", strerror(errno));
+    return *ret_fd >= 0 ? BH_OK : bh_fail(err, BH_E_INTERNAL, "no signalfd: %s", strerror(errno));
 }
 
 static const char *
@@ -173,8 +171,10 @@ open_node(struct embedded *e, struct bh_error *err)
 static enum bh_code
 open_status(struct embedded *e, struct bh_error *err)
 {
-    e->status = (struct bh_status){.node = &e->node, .supervisor = &e->supervisor,
-        .site = e->site, .port = e->site->ports[BH_PORT_AGENT]};
+    e->status = (struct bh_status){.node = &e->node,
+        .supervisor = &e->supervisor,
+        .site = e->site,
+        .port = e->site->ports[BH_PORT_AGENT]};
     if (EVP_Digest(e->secrets.operator_token, strlen(e->secrets.operator_token),
             e->status.operator_sha256, NULL, EVP_sha256(), NULL) != 1)
         return bh_fail(err, BH_E_INTERNAL, "cannot make a digest");
@@ -258,8 +258,8 @@ take_signal(struct embedded *e, uint32_t number)
         bh_node_refresh_keys(&e->node);
     if (number != SIGTERM && number != SIGINT && number != SIGQUIT)
         return;
-    bh_fail(&err, BH_E_CONFLICT, number == SIGQUIT ? "another `bulkhead up` took over"
-                                                   : "stopped before all was ready");
+    bh_fail(&err, BH_E_CONFLICT,
+        number == SIGQUIT ? "another `bulkhead up` took over" : "stopped before all was ready");
     if (number == SIGQUIT) {
         bh_report_end(&e->report, e->report.parent >= 0 ? &err : NULL);
         leave(e, 0);

@@ -12,7 +12,8 @@
  */
 int bh_embedded_start(struct bh_site *site, int notify_fd);
 
-/** bh_embedded_stop(site): stop agent and children of this state; returns the exit code when all is gone. */
+/** bh_embedded_stop(site): stop agent and children of this state; returns the exit code when all is
+ * gone. */
 int bh_embedded_stop(struct bh_site *site);
 
 #endif

@@ -63,8 +63,8 @@ make_master_key(const struct bh_site *site, struct bh_error *err)
 }
 
 static void
-add_principal(struct bh_buf *buf, const char *id, const char *kind, const char *cell,
-    const char *token)
+add_principal(
+    struct bh_buf *buf, const char *id, const char *kind, const char *cell, const char *token)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     if (EVP_Digest(token, strlen(token), digest, NULL, EVP_sha256(), NULL) != 1) {
@@ -92,16 +92,15 @@ make_keys(const struct bh_site *site, const struct bh_secrets *secrets, struct b
     bh_passfile_add(&buf, port, "bulkhead_registry", secrets->passwords.registry);
     BH_TRY(put_secret(site, "keys/control.pgpass", &buf, 0600, err));
     bh_buf_reset(&buf);
-    bh_passfile_add(
-        &buf, site->ports[BH_PORT_PGBOUNCER], "bulkhead_pool", secrets->passwords.pool);
+    bh_passfile_add(&buf, site->ports[BH_PORT_PGBOUNCER], "bulkhead_pool", secrets->passwords.pool);
     return put_secret(site, "keys/app.pgpass", &buf, 0600, err);
 }
 
 /* ---- configurations ---- */
 
 static enum bh_code
-render_one(const struct bh_site *site, const char *name, struct bh_arena *arena,
-    struct bh_error *err)
+render_one(
+    const struct bh_site *site, const char *name, struct bh_arena *arena, struct bh_error *err)
 {
     char from[PATH_MAX], to[PATH_MAX + 16];
     struct bh_str template;

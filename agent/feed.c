@@ -48,9 +48,9 @@ take_row(struct reader *reader, const struct bh_feed_line *line, struct bh_error
 {
     if (reader->replacing && !reader->started)
         return bh_fail(err, BH_E_INVALID, "feed: a snapshot must begin with its format");
-    if (!reader->replacing && (!line->has_incarnation || memcmp(&line->incarnation,
-                                                             &reader->incarnation,
-                                                             sizeof(line->incarnation)) != 0))
+    if (!reader->replacing &&
+        (!line->has_incarnation ||
+            memcmp(&line->incarnation, &reader->incarnation, sizeof(line->incarnation)) != 0))
         return bh_fail(err, BH_E_INVALID, "feed: row %llu is of another incarnation",
             (unsigned long long)line->seq);
     if (!reader->replacing && line->seq <= reader->seq)
@@ -190,8 +190,8 @@ follow(struct reader *reader, struct bh_http *http, bool *ret_gone, struct bh_er
 {
     char path[128], incarnation[BH_UID_TEXT];
     bh_uid_format(&reader->incarnation, incarnation);
-    snprintf(path, sizeof(path), "/v1/feed?after=%s.%llu", incarnation,
-        (unsigned long long)reader->seq);
+    snprintf(
+        path, sizeof(path), "/v1/feed?after=%s.%llu", incarnation, (unsigned long long)reader->seq);
     reader->replacing = false;
     reader->lines.len = 0;
     struct bh_http_stream stream = {

@@ -90,15 +90,15 @@ holds(const char *path, struct bh_str text, mode_t mode)
     struct bh_chunks chunks;
     bh_chunks_init(&chunks);
     struct bh_str now;
-    bool same = bh_file_read(path, text.len, &chunks.arena, &now, NULL) == BH_OK &&
-                bh_str_eq(now, text);
+    bool same =
+        bh_file_read(path, text.len, &chunks.arena, &now, NULL) == BH_OK && bh_str_eq(now, text);
     bh_chunks_fini(&chunks);
     return same;
 }
 
 enum bh_code
-bh_file_put(const char *path, struct bh_str text, mode_t mode, bool *ret_changed,
-    struct bh_error *err)
+bh_file_put(
+    const char *path, struct bh_str text, mode_t mode, bool *ret_changed, struct bh_error *err)
 {
     if (ret_changed)
         *ret_changed = false;

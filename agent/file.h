@@ -30,10 +30,11 @@ enum bh_code bh_file_put(const char *path, struct bh_str text, mode_t mode, bool
  * Make the directory ${path} (parents are there) or accept a real directory,
  * and give it owner and mode.
  */
-enum bh_code bh_dir_make(const char *path, mode_t mode, uid_t uid, gid_t gid,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_dir_make(
+    const char *path, mode_t mode, uid_t uid, gid_t gid, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_file_copy(from, to, mode, err): make ${to} hold what ${from} holds; by rename, only where it differs. */
+/** bh_file_copy(from, to, mode, err): make ${to} hold what ${from} holds; by rename, only where it
+ * differs. */
 enum bh_code bh_file_copy(
     const char *from, const char *to, mode_t mode, struct bh_error *err) BH_MUSTCHECK;
 

@@ -129,8 +129,8 @@ bh_http_send(struct bh_http *http, struct bh_http_call *call, struct bh_error *e
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->body->len);
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, call->body->data);
     }
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS,
-        call->timeout_ms ? call->timeout_ms : SEND_TIMEOUT_MS);
+    curl_easy_setopt(
+        curl, CURLOPT_TIMEOUT_MS, call->timeout_ms ? call->timeout_ms : SEND_TIMEOUT_MS);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, collect);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &buf);
     BH_TRY(answer_of(http, curl_easy_perform(curl), &call->status, err));
@@ -168,8 +168,8 @@ watch(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
     struct flow *flow = arg;
     if (bh_mono_us() - flow->heard_us < flow->stream->silence_ms * 1000)
         return 0;
-    flow->failed = bh_fail(flow->err, BH_E_TIMEOUT, "%s: nothing came for %lld s",
-        flow->http->url, (long long)(flow->stream->silence_ms / 1000));
+    flow->failed = bh_fail(flow->err, BH_E_TIMEOUT, "%s: nothing came for %lld s", flow->http->url,
+        (long long)(flow->stream->silence_ms / 1000));
     return 1;
 }
 

@@ -39,8 +39,8 @@ struct bh_http_call {
     long status;          /* filled: HTTP status */
     struct bh_str answer; /* filled: body of the answer, in ${arena} */
 };
-enum bh_code bh_http_send(struct bh_http *http, struct bh_http_call *call, struct bh_error *err)
-    BH_MUSTCHECK;
+enum bh_code bh_http_send(
+    struct bh_http *http, struct bh_http_call *call, struct bh_error *err) BH_MUSTCHECK;
 
 /**
  * bh_http_stream(http, stream, err):
@@ -56,7 +56,7 @@ struct bh_http_stream {
     void *arg;
     long status; /* filled */
 };
-enum bh_code bh_http_stream(struct bh_http *http, struct bh_http_stream *stream,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_http_stream(
+    struct bh_http *http, struct bh_http_stream *stream, struct bh_error *err) BH_MUSTCHECK;
 
 #endif

@@ -83,8 +83,8 @@ read_users(const struct bh_json *list, struct bh_keyring *keyring, struct bh_err
 }
 
 static enum bh_code
-read_rows(const struct bh_json *list, struct bh_keyring *keyring, size_t server,
-    struct bh_error *err)
+read_rows(
+    const struct bh_json *list, struct bh_keyring *keyring, size_t server, struct bh_error *err)
 {
     for (const struct bh_json *item = list->first; item; item = item->next) {
         size_t i = keyring->servers[server].row_count;
@@ -152,8 +152,8 @@ tell_server(const struct bh_server_keys *server)
 }
 
 static enum bh_code
-store_server(const struct bh_keyring *keyring, const struct bh_server_keys *server,
-    struct bh_error *err)
+store_server(
+    const struct bh_keyring *keyring, const struct bh_server_keys *server, struct bh_error *err)
 {
     char text[KEY_FILE_MAX];
     struct bh_buf buf;
@@ -165,8 +165,8 @@ store_server(const struct bh_keyring *keyring, const struct bh_server_keys *serv
             const struct bh_key_row *row = &keyring->servers[i].rows[j];
             bh_buf_printf(&buf, "%s ", row->kid);
             bh_buf_hex(&buf, row->key.bytes, sizeof(row->key.bytes));
-            bh_buf_printf(&buf, " %lld %lld\n", (long long)row->not_before_s,
-                (long long)row->not_after_s);
+            bh_buf_printf(
+                &buf, " %lld %lld\n", (long long)row->not_before_s, (long long)row->not_after_s);
         }
     }
     bool changed = false;
@@ -196,7 +196,8 @@ edge_file_same(const char *path, const struct bh_keyring *keyring)
     return same;
 }
 
-/* The edge looks at the file when this number rises; before the first feed it reads the file anyway. */
+/* The edge looks at the file when this number rises; before the first feed it reads the file
+ * anyway. */
 static enum bh_code
 announce(struct bh_node *node, struct bh_error *err)
 {
@@ -246,8 +247,7 @@ fetch(struct bh_node *node, struct bh_http *http, struct bh_error *err)
 {
     struct bh_chunks chunks;
     bh_chunks_init(&chunks);
-    struct bh_http_call call = {
-        .method = "GET", .path = "/v1/keyring", .arena = &chunks.arena};
+    struct bh_http_call call = {.method = "GET", .path = "/v1/keyring", .arena = &chunks.arena};
     struct bh_keyring keyring;
     enum bh_code code = bh_http_send(http, &call, err);
     if (code == BH_OK && call.status != 200)

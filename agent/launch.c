@@ -37,8 +37,8 @@ clean_signals(posix_spawnattr_t *attr)
     int rc = posix_spawnattr_setsigmask(attr, &none);
     rc = rc ? rc : posix_spawnattr_setsigdefault(attr, &all);
     return rc ? rc
-              : posix_spawnattr_setflags(attr,
-                    POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+              : posix_spawnattr_setflags(
+                    attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
 }
 
 static int

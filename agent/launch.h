@@ -24,7 +24,8 @@ enum bh_code bh_spawn(const char *const *argv, const char *const *env, const cha
 enum bh_code bh_spawn_read(
     const char *const *argv, char *ret_text, size_t size, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_log_tail(path, from, ret_text, size): the last lines of a log after its byte ${from}, parted by " | ". */
+/** bh_log_tail(path, from, ret_text, size): the last lines of a log after its byte ${from}, parted
+ * by " | ". */
 void bh_log_tail(const char *path, off_t from, char *ret_text, size_t size);
 
 #endif

@@ -9,8 +9,7 @@ bh_lines_feed(struct bh_lines *lines, const char *data, size_t len,
         const char *end = memchr(data, '\n', len);
         size_t part = end ? (size_t)(end - data) : len;
         if (part > sizeof(lines->data) - lines->len)
-            return bh_fail(
-                err, BH_E_TOO_LARGE, "a line of the feed exceeds %d bytes", BH_LINE_MAX);
+            return bh_fail(err, BH_E_TOO_LARGE, "a line of the feed exceeds %d bytes", BH_LINE_MAX);
         memcpy(lines->data + lines->len, data, part);
         lines->len += part;
         if (!end)

@@ -10,7 +10,7 @@
 #define BH_LINE_MAX 65536
 
 struct bh_lines {
-    size_t len;             /* of the line that is not complete yet */
+    size_t len; /* of the line that is not complete yet */
     char data[BH_LINE_MAX];
 };
 

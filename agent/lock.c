@@ -44,8 +44,8 @@ write_holder(int fd, struct bh_error *err)
 }
 
 enum bh_code
-bh_lock_take(const struct bh_site *site, int signal, int timeout_ms, bool *ret_other,
-    struct bh_error *err)
+bh_lock_take(
+    const struct bh_site *site, int signal, int timeout_ms, bool *ret_other, struct bh_error *err)
 {
     char path[PATH_MAX];
     bh_site_path(site, "run/agent.lock", path);
@@ -68,8 +68,7 @@ bh_lock_take(const struct bh_site *site, int signal, int timeout_ms, bool *ret_o
             close(fd);
             bh_fail(err, BH_E_CONFLICT, "another agent (process %d) holds %s and does not leave",
                 (int)holder, path);
-            bh_hint(err, "see %s/log/agent.log; if it hangs: kill -9 %d", site->state,
-                (int)holder);
+            bh_hint(err, "see %s/log/agent.log; if it hangs: kill -9 %d", site->state, (int)holder);
             return BH_E_CONFLICT;
         }
         nanosleep(&(struct timespec){0, 5000000}, NULL);

@@ -27,9 +27,7 @@
 #include "agent/status.h"
 #include "bh_config.h"
 
-enum {
-    EXIT_USAGE = 64
-};
+enum { EXIT_USAGE = 64 };
 
 struct options {
     bool embedded;
@@ -52,7 +50,7 @@ struct options {
 /* One row a flag: where its value goes, and what help says. */
 struct flag {
     const char *name;
-    size_t offset; /* of a const char * or a bool in struct options */
+    size_t offset;        /* of a const char * or a bool in struct options */
     const char *argument; /* NULL: a switch */
     const char *help;
 };
@@ -135,8 +133,8 @@ parse(int argc, char **argv, struct options *options)
 {
     struct option table[FLAG_COUNT + 1] = {{0}};
     for (size_t i = 0; i < FLAG_COUNT; i++)
-        table[i] = (struct option){flags[i].name,
-            flags[i].argument ? required_argument : no_argument, NULL, (int)i + 256};
+        table[i] = (struct option){
+            flags[i].name, flags[i].argument ? required_argument : no_argument, NULL, (int)i + 256};
     for (;;) {
         int found = getopt_long(argc, argv, "", table, NULL);
         if (found == -1)
@@ -176,8 +174,7 @@ run_embedded(const struct options *options)
     static struct bh_site site;
     struct bh_error err = {.code = BH_OK};
     uint64_t fd = 0;
-    if (options->notify_fd &&
-        (!bh_str_uint(bh_str_of(options->notify_fd), 1023, &fd) || fd < 3))
+    if (options->notify_fd && (!bh_str_uint(bh_str_of(options->notify_fd), 1023, &fd) || fd < 3))
         return wrong("a descriptor is a number from 3 on:", "--notify-fd");
     if (bh_site_init(&site, options->state, options->base_domain, &err) != BH_OK) {
         fprintf(stderr, "bulkhead-agent: %s\n", err.detail);
@@ -230,8 +227,11 @@ configure(const struct options *o, struct bh_arena *arena, struct bh_node_config
     if (!bh_str_cut(bh_str_of(o->listen), ':', &host, &port) || !bh_str_is(host, "127.0.0.1") ||
         !bh_str_uint(port, 65535, &number) || number == 0)
         return bh_fail(err, BH_E_CONFIG, "--listen must be 127.0.0.1:<port>");
-    *config = (struct bh_node_config){.url = o->control_url, .id = o->id,
-        .snapshot = o->snapshot, .keyring = o->keyring, .counters = o->counters,
+    *config = (struct bh_node_config){.url = o->control_url,
+        .id = o->id,
+        .snapshot = o->snapshot,
+        .keyring = o->keyring,
+        .counters = o->counters,
         .server_count = o->server_count};
     for (size_t i = 0; i < o->server_count; i++)
         BH_TRY(split_server(o->server_key[i], arena, &config->servers[i], err));

@@ -23,8 +23,7 @@ last_write_us(const char *snapshot)
 }
 
 enum bh_code
-bh_node_open(
-    struct bh_node *node, const struct bh_node_config *config, struct bh_error *err)
+bh_node_open(struct bh_node *node, const struct bh_node_config *config, struct bh_error *err)
 {
     memset(node, 0, sizeof(*node));
     node->config = *config;
@@ -59,8 +58,8 @@ bh_node_start(struct bh_node *node, struct bh_error *err)
 }
 
 enum bh_code
-bh_node_commit(struct bh_node *node, const struct bh_uid *incarnation, uint64_t seq,
-    struct bh_error *err)
+bh_node_commit(
+    struct bh_node *node, const struct bh_uid *incarnation, uint64_t seq, struct bh_error *err)
 {
     pthread_mutex_lock(&node->lock);
     struct bh_snapshot_meta meta = {*incarnation, seq, node->keyring};
@@ -153,8 +152,8 @@ bh_node_json(struct bh_node *node, struct bh_buf *out)
         bh_buf_puts(out, "\"snapshot\":{\"incarnation\":null,");
     else
         bh_buf_printf(out, "\"snapshot\":{\"incarnation\":\"%s\",", incarnation);
-    bh_buf_printf(out, "\"seq\":%llu,\"age_ms\":%lld},\"tenants\":{",
-        (unsigned long long)meta.seq, (long long)age_ms);
+    bh_buf_printf(out, "\"seq\":%llu,\"age_ms\":%lld},\"tenants\":{", (unsigned long long)meta.seq,
+        (long long)age_ms);
     int64_t counts[BH_TENANT_STATE_COUNT] = {0};
     count_tenants(node, counts);
     bh_buf_printf(out, "\"active\":%lld", (long long)counts[BH_TENANT_ACTIVE]);

@@ -28,12 +28,12 @@ struct bh_server_keys {
 };
 
 struct bh_node_config {
-    const char *url;       /* control plane */
-    const char *token;     /* agent credential */
-    const char *id;        /* ours, as the control plane knows it */
-    const char *snapshot;  /* directory */
-    const char *keyring;   /* file for the edge */
-    const char *counters;  /* file shared with the edge */
+    const char *url;      /* control plane */
+    const char *token;    /* agent credential */
+    const char *id;       /* ours, as the control plane knows it */
+    const char *snapshot; /* directory */
+    const char *keyring;  /* file for the edge */
+    const char *counters; /* file shared with the edge */
     struct bh_server_keys servers[BH_SERVER_KEYS_MAX];
     size_t server_count;
 };
@@ -43,8 +43,8 @@ struct bh_node {
     pthread_mutex_t writing; /* held over a transaction of the snapshot */
     struct bh_snapshot_writer *writer;
     struct bh_counters *counters;
-    uint64_t commits; /* of this process, by `writing` */
-    uint64_t counted; /* commits that ${counts} knows of */
+    uint64_t commits;                      /* of this process, by `writing` */
+    uint64_t counted;                      /* commits that ${counts} knows of */
     int64_t counts[BH_TENANT_STATE_COUNT]; /* tenants in the snapshot by state */
 
     pthread_mutex_t lock; /* of what follows */
@@ -64,13 +64,14 @@ struct bh_node {
  * ${config}'s texts are borrowed for ever.  BH_E_CONFLICT where another agent
  * writes this snapshot.
  */
-enum bh_code bh_node_open(struct bh_node *node, const struct bh_node_config *config,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_node_open(
+    struct bh_node *node, const struct bh_node_config *config, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_node_start(node, err): start the threads. */
 enum bh_code bh_node_start(struct bh_node *node, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_node_commit(node, seq, incarnation, err): with `writing` held and a transaction open: write meta, commit, and tell the other threads. */
+/** bh_node_commit(node, seq, incarnation, err): with `writing` held and a transaction open: write
+ * meta, commit, and tell the other threads. */
 enum bh_code bh_node_commit(struct bh_node *node, const struct bh_uid *incarnation, uint64_t seq,
     struct bh_error *err) BH_MUSTCHECK;
 

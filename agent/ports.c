@@ -20,7 +20,8 @@ bh_port_free(uint16_t port)
     int one = 1;
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port)};
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    /* SO_REUSEADDR: connections of yesterday in TIME_WAIT do not count, as they do not for servers. */
+    /* SO_REUSEADDR: connections of yesterday in TIME_WAIT do not count, as they do not for servers.
+     */
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     bool ok = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && listen(fd, 1) == 0;
     int saved = errno;

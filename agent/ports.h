@@ -23,7 +23,6 @@ pid_t bh_port_holder(uint16_t port);
  * Fail with BH_E_CONFIG: names port, component ${what}, the holder where it can
  * be seen, and ${flag} as the way out.
  */
-enum bh_code bh_port_taken(
-    uint16_t port, const char *what, const char *flag, struct bh_error *err);
+enum bh_code bh_port_taken(uint16_t port, const char *what, const char *flag, struct bh_error *err);
 
 #endif

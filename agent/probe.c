@@ -86,8 +86,8 @@ bh_probe_pgbouncer(const struct bh_site *site, struct bh_error *err)
         PGresult *result = PQstatus(conn) == CONNECTION_OK ? PQexec(conn, "SELECT 1") : NULL;
         if (PQresultStatus(result) != PGRES_TUPLES_OK) {
             const char *message = PQerrorMessage(conn);
-            code = bh_fail(err, BH_E_UNAVAILABLE, "PgBouncer: %.*s",
-                (int)strcspn(message, "\n"), message);
+            code = bh_fail(
+                err, BH_E_UNAVAILABLE, "PgBouncer: %.*s", (int)strcspn(message, "\n"), message);
         }
         PQclear(result);
         PQfinish(conn);

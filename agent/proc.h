@@ -25,7 +25,8 @@ bool bh_proc_read(pid_t pid, struct bh_proc *ret_proc);
 /** bh_proc_alive(pid, started): does the very process still run?  Zombies do not. */
 bool bh_proc_alive(pid_t pid, uint64_t started);
 
-/** bh_proc_link(pid, name, ret_path, size): target of /proc/PID/<name> ("exe", "cwd"); false where we may not see it. */
+/** bh_proc_link(pid, name, ret_path, size): target of /proc/PID/<name> ("exe", "cwd"); false where
+ * we may not see it. */
 bool bh_proc_link(pid_t pid, const char *name, char *ret_path, size_t size);
 
 /** bh_proc_each(visit, arg): every process that is not a zombie. */

@@ -36,8 +36,8 @@ get_uint32(const struct bh_json *object, const char *name, uint32_t least, uint3
 }
 
 static enum bh_code
-get_text(const struct bh_json *object, const char *name, struct bh_str *ret_text,
-    struct bh_error *err)
+get_text(
+    const struct bh_json *object, const char *name, struct bh_str *ret_text, struct bh_error *err)
 {
     const struct bh_json *member = bh_json_get(object, name);
     if (!member || member->kind != BH_JSON_STRING)
@@ -48,8 +48,8 @@ get_text(const struct bh_json *object, const char *name, struct bh_str *ret_text
 
 /* Names of engines, cells and tiers: they go into tokens and connection strings. */
 static enum bh_code
-get_name(const struct bh_json *object, const char *name, struct bh_str *ret_text,
-    struct bh_error *err)
+get_name(
+    const struct bh_json *object, const char *name, struct bh_str *ret_text, struct bh_error *err)
 {
     BH_TRY(get_text(object, name, ret_text, err));
     bool ok = ret_text->len >= 1 && ret_text->len <= 63;
@@ -62,8 +62,8 @@ get_name(const struct bh_json *object, const char *name, struct bh_str *ret_text
 }
 
 static enum bh_code
-get_uid(const struct bh_json *object, const char *name, struct bh_uid *ret_uid,
-    struct bh_error *err)
+get_uid(
+    const struct bh_json *object, const char *name, struct bh_uid *ret_uid, struct bh_error *err)
 {
     struct bh_str text;
     BH_TRY(get_text(object, name, &text, err));
@@ -102,8 +102,7 @@ get_endpoints(const struct bh_json *object, struct bh_arena *arena, struct bh_st
     bh_buf_init_arena(&buf, arena, ENDPOINTS_MAX * (ENDPOINT_MAX + 1) + 1);
     unsigned count = 0;
     for (const struct bh_json *item = list->first; item; item = item->next) {
-        if (item->kind != BH_JSON_STRING || !endpoint_valid(item->text) ||
-            ++count > ENDPOINTS_MAX)
+        if (item->kind != BH_JSON_STRING || !endpoint_valid(item->text) || ++count > ENDPOINTS_MAX)
             return wrong(err, "endpoints", expected);
         if (buf.len)
             bh_buf_putc(&buf, ' ');
@@ -175,8 +174,8 @@ read_start(const struct bh_json *root, struct bh_feed_line *line, struct bh_erro
 }
 
 enum bh_code
-bh_feed_line_parse(struct bh_str text, struct bh_arena *arena, struct bh_feed_line *ret_line,
-    struct bh_error *err)
+bh_feed_line_parse(
+    struct bh_str text, struct bh_arena *arena, struct bh_feed_line *ret_line, struct bh_error *err)
 {
     struct bh_json *root;
     struct bh_feed_line line = {.kind = BH_LINE_HEAD};

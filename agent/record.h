@@ -32,7 +32,8 @@ struct bh_feed_line {
     struct bh_tenant_facts facts; /* of BH_LINE_RECORD; its strings live in the arena */
 };
 
-/** bh_feed_line_parse(text, arena, ret_line, err): BH_E_BAD_REQUEST or BH_E_INVALID says which member is wrong. */
+/** bh_feed_line_parse(text, arena, ret_line, err): BH_E_BAD_REQUEST or BH_E_INVALID says which
+ * member is wrong. */
 enum bh_code bh_feed_line_parse(struct bh_str text, struct bh_arena *arena,
     struct bh_feed_line *ret_line, struct bh_error *err) BH_MUSTCHECK;
 

@@ -13,10 +13,12 @@ struct bh_report {
 void bh_report_component(
     struct bh_report *report, const char *component, const char *state, const char *detail);
 
-/** bh_report_end(report, err): the last line: ready where ${err} is NULL; then both descriptors are closed. */
+/** bh_report_end(report, err): the last line: ready where ${err} is NULL; then both descriptors are
+ * closed. */
 void bh_report_end(struct bh_report *report, const struct bh_error *err);
 
-/** bh_report_wait(fd): in the parent: wait for the end; prints the failure; returns the exit code. */
+/** bh_report_wait(fd): in the parent: wait for the end; prints the failure; returns the exit code.
+ */
 int bh_report_wait(int fd);
 
 #endif

@@ -29,23 +29,21 @@ bh_passwords_wipe(struct bh_passwords *passwords)
 }
 
 static enum bh_code
-make_token(const char *path, const char *prefix, char *ret_token, size_t size,
-    struct bh_error *err)
+make_token(const char *path, const char *prefix, char *ret_token, size_t size, struct bh_error *err)
 {
     char secret[BH_SECRET_TEXT], line[SECRET_FILE_MAX];
     BH_TRY(bh_secret_make(secret, err));
     snprintf(ret_token, size, "%s%s", prefix, secret);
     int len = snprintf(line, sizeof(line), "%s\n", ret_token);
-    enum bh_code code =
-        bh_file_put(path, (struct bh_str){line, (size_t)len}, 0600, NULL, err);
+    enum bh_code code = bh_file_put(path, (struct bh_str){line, (size_t)len}, 0600, NULL, err);
     bh_wipe(secret, sizeof(secret));
     bh_wipe(line, sizeof(line));
     return code;
 }
 
 enum bh_code
-bh_token_ensure(const char *path, const char *prefix, char *ret_token, size_t size,
-    struct bh_error *err)
+bh_token_ensure(
+    const char *path, const char *prefix, char *ret_token, size_t size, struct bh_error *err)
 {
     struct bh_chunks chunks;
     struct bh_str text;
@@ -111,6 +109,6 @@ bh_passwords_read(const struct bh_site *site, struct bh_arena *arena,
               bh_passfile_find(app, "bulkhead_pool", ret_passwords->pool);
     bh_wipe((void *)(uintptr_t)control.data, control.len);
     bh_wipe((void *)(uintptr_t)app.data, app.len);
-    return ok ? BH_OK : bh_fail(err, BH_E_CONFIG, "the passfiles in %s/keys are damaged",
-                            site->state);
+    return ok ? BH_OK
+              : bh_fail(err, BH_E_CONFIG, "the passfiles in %s/keys are damaged", site->state);
 }

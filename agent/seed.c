@@ -25,8 +25,8 @@ connect_pool(const struct bh_site *site, const char *database, struct bh_arena *
     PGconn *conn = PQconnectdbParams(keys, values, 1);
     if (PQstatus(conn) != CONNECTION_OK) {
         const char *message = PQerrorMessage(conn);
-        bh_fail(err, BH_E_UNAVAILABLE, "cannot reach the pooler: %.*s",
-            (int)strcspn(message, "\n"), message);
+        bh_fail(err, BH_E_UNAVAILABLE, "cannot reach the pooler: %.*s", (int)strcspn(message, "\n"),
+            message);
         PQfinish(conn);
         return BH_E_UNAVAILABLE;
     }
@@ -36,8 +36,7 @@ connect_pool(const struct bh_site *site, const char *database, struct bh_arena *
 
 /* All of it or nothing; the tenant's own rows say whether it was done. */
 static enum bh_code
-seed_in(PGconn *conn, const char *token, const char *script, bool *ret_seeded,
-    struct bh_error *err)
+seed_in(PGconn *conn, const char *token, const char *script, bool *ret_seeded, struct bh_error *err)
 {
     const char *params[] = {token};
     PGresult *rows;
@@ -71,22 +70,22 @@ read_job(const struct bh_site *site, struct bh_str tenant, struct bh_str token, 
     BH_TRY(bh_token_parse(token, &parts, err));
     const struct bh_token *claims = &parts.claims;
     if (!bh_str_eq(claims->tenant, tenant) || claims->database.len >= sizeof(job->database))
-        return bh_fail(err, BH_E_TOKEN_INVALID, "the token is not of tenant %.*s",
-            (int)tenant.len, tenant.data);
+        return bh_fail(err, BH_E_TOKEN_INVALID, "the token is not of tenant %.*s", (int)tenant.len,
+            tenant.data);
     snprintf(job->token, sizeof(job->token), "%.*s", (int)token.len, token.data);
     snprintf(job->database, sizeof(job->database), "%.*s", (int)claims->database.len,
         claims->database.data);
     snprintf(name, sizeof(name), "run/seeded/%d", claims->no);
     bh_site_path(site, name, job->mark);
-    snprintf(name, sizeof(name), "lib/examples/tenants/%.*s/seed.sql", (int)tenant.len,
-        tenant.data);
+    snprintf(
+        name, sizeof(name), "lib/examples/tenants/%.*s/seed.sql", (int)tenant.len, tenant.data);
     bh_site_path(site, name, job->script);
     return BH_OK;
 }
 
 static enum bh_code
-run_job(const struct bh_site *site, const struct job *job, struct bh_arena *arena,
-    bool *ret_seeded, struct bh_error *err)
+run_job(const struct bh_site *site, const struct job *job, struct bh_arena *arena, bool *ret_seeded,
+    struct bh_error *err)
 {
     struct bh_str script;
     PGconn *conn;
@@ -106,8 +105,8 @@ run_job(const struct bh_site *site, const struct job *job, struct bh_arena *aren
 }
 
 enum bh_code
-bh_seed_run(const struct bh_site *site, struct bh_str tenant, struct bh_str token,
-    bool *ret_seeded, struct bh_error *err)
+bh_seed_run(const struct bh_site *site, struct bh_str tenant, struct bh_str token, bool *ret_seeded,
+    struct bh_error *err)
 {
     struct job job;
     struct bh_chunks chunks;

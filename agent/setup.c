@@ -29,8 +29,8 @@ make_user(struct bh_error *err)
         "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin",
         ENGINE_USER, NULL};
     char text[256];
-    return bh_spawn_read(access(adduser[0], X_OK) == 0 ? adduser : useradd, text, sizeof(text),
-        err);
+    return bh_spawn_read(
+        access(adduser[0], X_OK) == 0 ? adduser : useradd, text, sizeof(text), err);
 }
 
 static enum bh_code
@@ -46,8 +46,7 @@ find_user(struct bh_site *site, struct bh_error *err)
         user = getpwnam(ENGINE_USER);
     }
     if (!user || user->pw_uid == 0)
-        return bh_fail(err, BH_E_CONFIG, "the system user %s cannot be found or made",
-            ENGINE_USER);
+        return bh_fail(err, BH_E_CONFIG, "the system user %s cannot be found or made", ENGINE_USER);
     site->uid = user->pw_uid;
     site->gid = user->pw_gid;
     return BH_OK;
@@ -74,8 +73,7 @@ walk_parents(const struct bh_site *site, struct bh_error *err)
         struct stat st;
         *slash = '\0';
         if (mkdir(path, 0755) != 0 && errno != EEXIST)
-            return bh_fail(err, BH_E_CONFIG, "cannot make directory %s: %s", path,
-                strerror(errno));
+            return bh_fail(err, BH_E_CONFIG, "cannot make directory %s: %s", path, strerror(errno));
         if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
             return bh_fail(err, BH_E_CONFIG, "%s is not a directory", path);
         if (!can_pass(&st, site->uid, site->gid)) {
@@ -173,8 +171,7 @@ read_passwords(const struct bh_site *site, struct bh_passwords *passwords, struc
 }
 
 static enum bh_code
-write_pgpass(const struct bh_site *site, const struct bh_passwords *passwords,
-    struct bh_error *err)
+write_pgpass(const struct bh_site *site, const struct bh_passwords *passwords, struct bh_error *err)
 {
     char path[PATH_MAX], text[1024];
     struct bh_buf buf;
@@ -197,8 +194,7 @@ make_credentials(const struct bh_site *site, struct bh_secrets *secrets, struct 
     BH_TRY(bh_token_ensure(
         path, "bho_", secrets->operator_token, sizeof(secrets->operator_token), err));
     bh_site_path(site, "agent.token", path);
-    BH_TRY(
-        bh_token_ensure(path, "bha_", secrets->agent_token, sizeof(secrets->agent_token), err));
+    BH_TRY(bh_token_ensure(path, "bha_", secrets->agent_token, sizeof(secrets->agent_token), err));
     BH_TRY(read_passwords(site, &secrets->passwords, err));
     return write_pgpass(site, &secrets->passwords, err);
 }
@@ -234,13 +230,13 @@ copy_ours(const struct bh_site *site, struct bh_error *err)
         {"bin/bulkhead-shop", "bulkhead-shop", 0755},
         {"lib/bulkhead/ngx_http_bulkhead_module.so", "ngx_http_bulkhead_module.so", 0644},
         {"lib/bulkhead/postgresql/bulkhead.so", "bulkhead.so", 0644},
-        {"share/bulkhead/postgresql/extension", "usr/share/postgresql/" BH_PG_MAJOR "/extension",
+        {"share/bulkhead/postgresql/extension", BH_PG_SHARE "/extension",
             0},
         {"share/bulkhead/deploy/local", "local", 0},
         {"share/bulkhead/examples", "examples", 0},
     };
     static const char *const parents[] = {
-        "usr", "usr/share", "usr/share/postgresql", "usr/share/postgresql/" BH_PG_MAJOR};
+        "usr", "usr/share", "usr/share/postgresql", BH_PG_SHARE};
     char prefix[PATH_MAX], from[PATH_MAX + 64], to[PATH_MAX + 64];
     BH_TRY(find_prefix(prefix, err));
     for (size_t i = 0; i < sizeof(parents) / sizeof(parents[0]); i++) {
@@ -250,10 +246,11 @@ copy_ours(const struct bh_site *site, struct bh_error *err)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         snprintf(from, sizeof(from), "%s/%s", prefix, rows[i].from);
         snprintf(to, sizeof(to), "%s/%s", site->lib, rows[i].to);
-        enum bh_code code = rows[i].mode ? bh_file_copy(from, to, rows[i].mode, err)
-                                         : bh_tree_copy(from, to, err);
+        enum bh_code code =
+            rows[i].mode ? bh_file_copy(from, to, rows[i].mode, err) : bh_tree_copy(from, to, err);
         if (code != BH_OK)
-            bh_hint(err, "install Bulkhead whole: tools/build <prefix>, then <prefix>/bin/bulkhead up");
+            bh_hint(
+                err, "install Bulkhead whole: tools/build <prefix>, then <prefix>/bin/bulkhead up");
         BH_TRY(code);
     }
     return BH_OK;
@@ -277,8 +274,7 @@ bh_setup_drop(const struct bh_site *site, struct bh_error *err)
     if (geteuid() != site->uid &&
         (setgroups(0, NULL) != 0 || setresgid(site->gid, site->gid, site->gid) != 0 ||
             setresuid(site->uid, site->uid, site->uid) != 0))
-        return bh_fail(err, BH_E_CONFIG, "cannot become user %s: %s", ENGINE_USER,
-            strerror(errno));
+        return bh_fail(err, BH_E_CONFIG, "cannot become user %s: %s", ENGINE_USER, strerror(errno));
     /* Keys and tokens pass through our memory: no core dump, no debugger. */
     if (prctl(PR_SET_DUMPABLE, 0) != 0)
         return bh_fail(err, BH_E_INTERNAL, "cannot forbid core dumps: %s", strerror(errno));

@@ -38,8 +38,8 @@ struct bh_secrets {
  * tokens and `pgpass`, and copy our files from ../lib and ../share of this
  * program.  BH_E_CONFIG names the directory that the engine user cannot pass.
  */
-enum bh_code bh_setup_outer(struct bh_site *site, struct bh_secrets *ret_secrets,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_setup_outer(
+    struct bh_site *site, struct bh_secrets *ret_secrets, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_setup_drop(site, err): become the engine user for good; nothing where we are it already. */
 enum bh_code bh_setup_drop(const struct bh_site *site, struct bh_error *err) BH_MUSTCHECK;
@@ -49,14 +49,16 @@ enum bh_code bh_setup_drop(const struct bh_site *site, struct bh_error *err) BH_
  * Write keys, principals, passfiles and configurations (those that differ) and
  * make the counters' directory.
  */
-enum bh_code bh_setup_inner(struct bh_site *site, const struct bh_secrets *secrets,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_setup_inner(
+    struct bh_site *site, const struct bh_secrets *secrets, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_setup_cluster(site, ret_made, err): initdb where there is no cluster yet, or where an earlier one was interrupted. */
+/** bh_setup_cluster(site, ret_made, err): initdb where there is no cluster yet, or where an earlier
+ * one was interrupted. */
 enum bh_code bh_setup_cluster(
     const struct bh_site *site, bool *ret_made, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_passwords_read(site, arena, ret_passwords, err) / bh_passwords_wipe(passwords): from the engine user's passfiles. */
+/** bh_passwords_read(site, arena, ret_passwords, err) / bh_passwords_wipe(passwords): from the
+ * engine user's passfiles. */
 enum bh_code bh_passwords_read(const struct bh_site *site, struct bh_arena *arena,
     struct bh_passwords *ret_passwords, struct bh_error *err) BH_MUSTCHECK;
 void bh_passwords_wipe(struct bh_passwords *passwords);

@@ -13,8 +13,8 @@ const struct bh_port_kind bh_port_kinds[BH_PORT_COUNT] = {
     [BH_PORT_EDGE] = {"edge", "edge_port", "--edge-port", "BULKHEAD_EDGE_PORT", 7080},
     [BH_PORT_CONTROL] = {"control", "control_port", "--control-port", "BULKHEAD_CONTROL_PORT",
         7070},
-    [BH_PORT_POSTGRES] = {"postgres", "postgres_port", "--postgres-port",
-        "BULKHEAD_POSTGRES_PORT", 7432},
+    [BH_PORT_POSTGRES] = {"postgres", "postgres_port", "--postgres-port", "BULKHEAD_POSTGRES_PORT",
+        7432},
     [BH_PORT_PGBOUNCER] = {"pgbouncer", "pgbouncer_port", "--pgbouncer-port",
         "BULKHEAD_PGBOUNCER_PORT", 7433},
     [BH_PORT_APP] = {"app", "app_port", "--app-port", "BULKHEAD_APP_PORT", 7090},
@@ -32,8 +32,7 @@ const char bh_pool_conninfo[] = "host=127.0.0.1 port=${pgbouncer_port} user=bulk
 static bool
 path_plain(const char *path)
 {
-    return !strstr(path, "//") && !strstr(path, "/./") && !strstr(path, "/../") &&
-           strlen(path) > 1;
+    return !strstr(path, "//") && !strstr(path, "/./") && !strstr(path, "/../") && strlen(path) > 1;
 }
 
 static enum bh_code
@@ -63,10 +62,9 @@ find_state(const char *state, char ret_path[PATH_MAX], struct bh_error *err)
         return usual_state(ret_path, err);
     bool absolute = state[0] == '/';
     if (!absolute && !getcwd(cwd, sizeof(cwd)))
-        return bh_fail(err, BH_E_CONFIG, "cannot find the current directory: %s",
-            strerror(errno));
-    int len = snprintf(ret_path, PATH_MAX, "%s%s%s", absolute ? "" : cwd, absolute ? "" : "/",
-        state);
+        return bh_fail(err, BH_E_CONFIG, "cannot find the current directory: %s", strerror(errno));
+    int len =
+        snprintf(ret_path, PATH_MAX, "%s%s%s", absolute ? "" : cwd, absolute ? "" : "/", state);
     if (len >= PATH_MAX - 64)
         return bh_fail(err, BH_E_CONFIG, "the path of the state directory is too long");
     while (len > 1 && ret_path[len - 1] == '/')
@@ -87,16 +85,14 @@ name_shm(struct bh_site *site)
 }
 
 enum bh_code
-bh_site_init(struct bh_site *site, const char *state, const char *base_domain,
-    struct bh_error *err)
+bh_site_init(struct bh_site *site, const char *state, const char *base_domain, struct bh_error *err)
 {
     memset(site, 0, sizeof(*site));
     bh_chunks_init(&site->chunks);
     BH_TRY(find_state(state, site->state, err));
     if (!bh_render_value_valid(site->state) || !path_plain(site->state)) {
         bh_fail(err, BH_E_CONFIG,
-            "the state path %s holds something that configuration files cannot hold",
-            site->state);
+            "the state path %s holds something that configuration files cannot hold", site->state);
         bh_hint(err, "use letters, digits and ._/-+ only: --state <directory>");
         return BH_E_CONFIG;
     }

@@ -25,7 +25,8 @@ enum bh_port {
     BH_PORT_COUNT
 };
 
-/* A port: its names and its default.  One table for flags, environment, templates and settings.json. */
+/* A port: its names and its default.  One table for flags, environment, templates and
+ * settings.json. */
 struct bh_port_kind {
     const char *component;   /* "edge" */
     const char *variable;    /* "edge_port": placeholder and member of settings.json */
@@ -41,6 +42,7 @@ extern const struct bh_port_kind bh_port_kinds[BH_PORT_COUNT];
 #define BH_SHARED_DATABASE "shared1"
 #define BH_PG_BIN "/usr/lib/postgresql/15/bin"
 #define BH_PG_MAJOR "15"
+#define BH_PG_SHARE "usr/share/postgresql/15"
 
 #define BH_VARS_MAX 24
 
@@ -73,9 +75,10 @@ enum bh_code bh_site_init(struct bh_site *site, const char *state, const char *b
 /** bh_site_vars(site): (re)make the variables after ports were set. */
 void bh_site_vars(struct bh_site *site);
 
-/** bh_site_text(site, template, arena, ret_text, err): ${template} with its placeholders replaced, in ${arena}. */
-enum bh_code bh_site_text(const struct bh_site *site, const char *template,
-    struct bh_arena *arena, const char **ret_text, struct bh_error *err) BH_MUSTCHECK;
+/** bh_site_text(site, template, arena, ret_text, err): ${template} with its placeholders replaced,
+ * in ${arena}. */
+enum bh_code bh_site_text(const struct bh_site *site, const char *template, struct bh_arena *arena,
+    const char **ret_text, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_site_path(site, name, ret_path): "<state>/<name>". */
 void bh_site_path(const struct bh_site *site, const char *name, char ret_path[PATH_MAX]);

@@ -71,8 +71,8 @@ get_readyz(struct bh_status *status, struct request *request, struct answer *ans
         bh_buf_puts(&answer->text, "{\"ready\":true}\n");
         return;
     }
-    bh_fail(&err, BH_E_NOT_READY, up ? "the snapshot is not in step with the control plane"
-                                     : "a component is not up");
+    bh_fail(&err, BH_E_NOT_READY,
+        up ? "the snapshot is not in step with the control plane" : "a component is not up");
     bh_hint(&err, "see bulkhead status");
     problem(answer, &err);
 }
@@ -108,8 +108,8 @@ seed(struct bh_status *status, struct request *request, bool *ret_seeded, struct
     if (request->too_large)
         return bh_fail(err, BH_E_TOO_LARGE, "the body exceeds %d bytes", BODY_MAX);
     bh_chunks_init(&chunks);
-    enum bh_code code = bh_json_parse((struct bh_str){request->body, request->len},
-        BH_JSON_DEPTH, &chunks.arena, &root, err);
+    enum bh_code code = bh_json_parse(
+        (struct bh_str){request->body, request->len}, BH_JSON_DEPTH, &chunks.arena, &root, err);
     if (code == BH_OK) {
         const struct bh_json *tenant = bh_json_get(root, "tenant");
         const struct bh_json *token = bh_json_get(root, "token");
@@ -153,8 +153,7 @@ static const struct route {
 static bool
 is_operator(const struct bh_status *status, struct MHD_Connection *connection)
 {
-    const char *value =
-        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
+    const char *value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
     unsigned char digest[EVP_MAX_MD_SIZE];
     if (!value || strncasecmp(value, "Bearer ", 7) != 0)
         return false;
@@ -197,8 +196,8 @@ dispatch(struct bh_status *status, struct MHD_Connection *connection, const char
 static enum MHD_Result
 send_answer(struct MHD_Connection *connection, const struct answer *answer)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        answer->text.len, answer->text.data, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(answer->text.len, answer->text.data, MHD_RESPMEM_MUST_COPY);
     if (!response)
         return MHD_NO;
     (void)MHD_add_response_header(response, "Content-Type", answer->type);
@@ -237,8 +236,8 @@ handle(void *arg, struct MHD_Connection *connection, const char *path, const cha
 }
 
 static void
-done(void *arg, struct MHD_Connection *connection, void **state,
-    enum MHD_RequestTerminationCode how)
+done(
+    void *arg, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode how)
 {
     (void)arg, (void)connection, (void)how;
     if (*state)

@@ -14,7 +14,8 @@ struct bh_status {
     uint16_t port;
 };
 
-/** bh_status_start(status, err): listen on 127.0.0.1:<port> in threads of its own; ${status} is borrowed for ever. */
+/** bh_status_start(status, err): listen on 127.0.0.1:<port> in threads of its own; ${status} is
+ * borrowed for ever. */
 enum bh_code bh_status_start(struct bh_status *status, struct bh_error *err) BH_MUSTCHECK;
 
 #endif

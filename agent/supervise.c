@@ -22,8 +22,7 @@
 #define STATE_JSON_MAX 16384
 
 void
-bh_supervisor_init(
-    struct bh_supervisor *supervisor, struct bh_site *site, struct bh_report *report)
+bh_supervisor_init(struct bh_supervisor *supervisor, struct bh_site *site, struct bh_report *report)
 {
     memset(supervisor, 0, sizeof(*supervisor));
     supervisor->site = site;
@@ -44,8 +43,11 @@ bh_supervisor_init(
 static const char *
 state_name(enum bh_child_state state)
 {
-    static const char *const names[] = {[BH_CHILD_DOWN] = "down", [BH_CHILD_STARTING] = "starting",
-        [BH_CHILD_UP] = "up", [BH_CHILD_STOPPING] = "stopping", [BH_CHILD_FAILED] = "failed"};
+    static const char *const names[] = {[BH_CHILD_DOWN] = "down",
+        [BH_CHILD_STARTING] = "starting",
+        [BH_CHILD_UP] = "up",
+        [BH_CHILD_STOPPING] = "stopping",
+        [BH_CHILD_FAILED] = "failed"};
     return names[state];
 }
 
@@ -69,8 +71,7 @@ add_row(struct bh_buf *out, const struct row *row, bool full)
         bh_buf_puts(out, "null");
     bh_buf_printf(out, ",\"port\":%u,\"version\":\"%s\"", row->port, row->version);
     if (full)
-        bh_buf_printf(
-            out, ",\"started\":%" PRIu64 ",\"config\":\"%s\"", row->started, row->hash);
+        bh_buf_printf(out, ",\"started\":%" PRIu64 ",\"config\":\"%s\"", row->started, row->hash);
     bh_buf_puts(out, "}");
 }
 
@@ -212,8 +213,7 @@ find(struct bh_supervisor *supervisor, bool with_ports, struct bh_error *err)
     bh_site_path(supervisor->site, "run/components.json", path);
     bh_chunks_init(&chunks);
     enum bh_code code = bh_file_read(path, STATE_JSON_MAX, &chunks.arena, &text, err);
-    if (code == BH_OK &&
-        bh_json_parse(text, BH_JSON_DEPTH, &chunks.arena, &root, NULL) == BH_OK) {
+    if (code == BH_OK && bh_json_parse(text, BH_JSON_DEPTH, &chunks.arena, &root, NULL) == BH_OK) {
         read_children(supervisor, bh_json_get(root, "components"));
         if (with_ports)
             read_ports(supervisor, bh_json_get(root, "components"));
@@ -249,8 +249,7 @@ static bool
 needs_met(const struct bh_supervisor *supervisor, const struct bh_child *child)
 {
     for (int i = 0; i < BH_COMPONENT_COUNT; i++)
-        if ((child->component->needs & 1u << i) &&
-            supervisor->children[i].state != BH_CHILD_UP)
+        if ((child->component->needs & 1u << i) && supervisor->children[i].state != BH_CHILD_UP)
             return false;
     return true;
 }
@@ -320,7 +319,8 @@ probe(struct bh_supervisor *supervisor, struct bh_child *child)
     int64_t age = bh_mono_us() - child->since_us;
     if (code == BH_OK) {
         char detail[64];
-        snprintf(detail, sizeof(detail), "port %u", supervisor->site->ports[child->component->port]);
+        snprintf(
+            detail, sizeof(detail), "port %u", supervisor->site->ports[child->component->port]);
         enter(supervisor, child, BH_CHILD_UP, 0);
         bh_report_component(supervisor->report, child->component->name, child->verb, detail);
         return;
@@ -354,8 +354,7 @@ step_child(struct bh_supervisor *supervisor, struct bh_child *child)
 }
 
 int
-bh_supervisor_step(
-    struct bh_supervisor *supervisor, struct pollfd *ret_fds, unsigned *ret_count)
+bh_supervisor_step(struct bh_supervisor *supervisor, struct pollfd *ret_fds, unsigned *ret_count)
 {
     for (int i = 0; i < BH_COMPONENT_COUNT; i++)
         step_child(supervisor, &supervisor->children[i]);

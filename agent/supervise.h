@@ -24,7 +24,7 @@ enum bh_child_state {
     BH_CHILD_STARTING, /* runs, its probe has not passed yet */
     BH_CHILD_UP,
     BH_CHILD_STOPPING,
-    BH_CHILD_FAILED,   /* ended by itself; waits for its next start */
+    BH_CHILD_FAILED, /* ended by itself; waits for its next start */
 };
 
 struct bh_child {
@@ -38,11 +38,11 @@ struct bh_child {
     bool announced;     /* "starting" was said */
     char hash[BH_CONFIG_HASH];
     char version[32];
-    const char *verb;   /* how an `up` calls it: "up", "unchanged", "restarted" */
-    int64_t since_us;   /* monotonic: of this state */
-    int64_t next_us;    /* monotonic: next start or probe */
+    const char *verb; /* how an `up` calls it: "up", "unchanged", "restarted" */
+    int64_t since_us; /* monotonic: of this state */
+    int64_t next_us;  /* monotonic: next start or probe */
     int64_t pause_us;
-    unsigned failures;  /* in a row */
+    unsigned failures;       /* in a row */
     struct bh_error problem; /* the last one */
 };
 
@@ -64,13 +64,15 @@ void bh_supervisor_init(
  * Take over the children that run/components.json names and that still run;
  * stop those whose configuration changed.
  */
-enum bh_code bh_supervisor_adopt(struct bh_supervisor *supervisor, struct bh_error *err)
-    BH_MUSTCHECK;
+enum bh_code bh_supervisor_adopt(
+    struct bh_supervisor *supervisor, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_supervisor_find(supervisor): learn from run/components.json which children run, and no more; for who stops them. */
+/** bh_supervisor_find(supervisor): learn from run/components.json which children run, and no more;
+ * for who stops them. */
 void bh_supervisor_find(struct bh_supervisor *supervisor);
 
-/** bh_supervisor_step(supervisor, fds, ret_count): do all that is due; gives pollfds of what to wait for (at most BH_COMPONENT_COUNT) and returns for how many ms. */
+/** bh_supervisor_step(supervisor, fds, ret_count): do all that is due; gives pollfds of what to
+ * wait for (at most BH_COMPONENT_COUNT) and returns for how many ms. */
 struct pollfd;
 int bh_supervisor_step(
     struct bh_supervisor *supervisor, struct pollfd *ret_fds, unsigned *ret_count);
@@ -84,13 +86,15 @@ const struct bh_child *bh_supervisor_hopeless(const struct bh_supervisor *superv
 /** bh_supervisor_stop(supervisor): stop every child in the order of bh_stop_order and wait. */
 void bh_supervisor_stop(struct bh_supervisor *supervisor);
 
-/** bh_supervisor_json(supervisor, full, out): append `"components":[…]` as in the status; ${full}: with start times and hashes, for run/components.json. */
+/** bh_supervisor_json(supervisor, full, out): append `"components":[…]` as in the status; ${full}:
+ * with start times and hashes, for run/components.json. */
 void bh_supervisor_json(struct bh_supervisor *supervisor, bool full, struct bh_buf *out);
 
 /** bh_supervisor_publish(supervisor): write run/components.json. */
 void bh_supervisor_publish(struct bh_supervisor *supervisor);
 
-/** bh_supervisor_down(supervisor): write run/components.json for the last time: nothing runs, the agent neither. */
+/** bh_supervisor_down(supervisor): write run/components.json for the last time: nothing runs, the
+ * agent neither. */
 void bh_supervisor_down(struct bh_supervisor *supervisor);
 
 #endif

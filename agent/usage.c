@@ -176,8 +176,7 @@ prepare(struct poster *poster, struct bh_node *node)
     poster->pending = calloc(most, sizeof(*poster->pending));
     poster->sums = calloc(most, sizeof(*poster->sums));
     poster->storage = malloc(BODY_MAX + 16);
-    if (poster->file < 0 || !poster->told || !poster->pending || !poster->sums ||
-        !poster->storage)
+    if (poster->file < 0 || !poster->told || !poster->pending || !poster->sums || !poster->storage)
         return false;
     bh_buf_init(&poster->body, poster->storage, BODY_MAX + 16);
     return bh_http_new(node->config.url, node->config.token, &poster->http, &err) == BH_OK;

@@ -55,8 +55,8 @@ base64_decode(struct bh_str text, unsigned char ret_data[64])
     if (text.len == 0 || text.len % 4 != 0 || text.len > 80)
         return 0;
     int len = EVP_DecodeBlock(ret_data, (const unsigned char *)text.data, (int)text.len);
-    size_t pad = (text.data[text.len - 1] == '=' ? 1u : 0u) +
-                 (text.data[text.len - 2] == '=' ? 1u : 0u);
+    size_t pad =
+        (text.data[text.len - 1] == '=' ? 1u : 0u) + (text.data[text.len - 2] == '=' ? 1u : 0u);
     return len < 0 ? 0 : (size_t)len - pad;
 }
 
@@ -136,8 +136,8 @@ ensure_database(PGconn *conn, const char *name, const char *owner, struct bh_err
 {
     char sql[SQL_MAX], found[8];
     struct bh_buf buf;
-    BH_TRY(one_text(conn, "SELECT 'yes' FROM pg_database WHERE datname = $1", name, found,
-        sizeof(found), err));
+    BH_TRY(one_text(
+        conn, "SELECT 'yes' FROM pg_database WHERE datname = $1", name, found, sizeof(found), err));
     if (found[0])
         return BH_OK;
     bh_buf_init(&buf, sql, sizeof(sql));
@@ -148,7 +148,8 @@ ensure_database(PGconn *conn, const char *name, const char *owner, struct bh_err
     return exec_buf(conn, &buf, err);
 }
 
-/* PostgreSQL lets everybody connect everywhere unless told otherwise, and so do databases made by hand. */
+/* PostgreSQL lets everybody connect everywhere unless told otherwise, and so do databases made by
+ * hand. */
 static enum bh_code
 close_databases(PGconn *conn, struct bh_error *err)
 {
@@ -196,8 +197,8 @@ ensure_inside(const struct bh_cluster_plan *plan, const char *database, const ch
 }
 
 static enum bh_code
-ensure_server(PGconn *conn, const struct bh_cluster_plan *plan,
-    char ret_pool_secret[BH_SCRAM_MAX], struct bh_error *err)
+ensure_server(PGconn *conn, const struct bh_cluster_plan *plan, char ret_pool_secret[BH_SCRAM_MAX],
+    struct bh_error *err)
 {
     char secret[BH_SCRAM_MAX];
     enum bh_code code =
@@ -212,8 +213,8 @@ ensure_server(PGconn *conn, const struct bh_cluster_plan *plan,
 }
 
 enum bh_code
-bh_cluster_ensure(const struct bh_cluster_plan *plan, char ret_pool_secret[BH_SCRAM_MAX],
-    struct bh_error *err)
+bh_cluster_ensure(
+    const struct bh_cluster_plan *plan, char ret_pool_secret[BH_SCRAM_MAX], struct bh_error *err)
 {
     PGconn *conn;
     BH_TRY(bh_sql_connect(plan->conninfo, "postgres", 10, &conn, err));

@@ -11,8 +11,8 @@
 #define ROW "{\"kid\":\"main.1\",\"key\":\"" KEY "\",\"not_before\":1,\"not_after\":9}"
 #define SERVER(rows) "{\"name\":\"main\",\"uid\":\"" UID "\",\"keys\":[" rows "]}"
 #define RING(users, servers)                                                                       \
-    "{\"install\":\"" UID "\",\"cell\":\"" UID "\",\"user_keys\":[" users "],\"servers\":["       \
-    servers "]}"
+    "{\"install\":\"" UID "\",\"cell\":\"" UID "\",\"user_keys\":[" users                          \
+    "],\"servers\":[" servers "]}"
 
 static enum bh_code
 parse(const char *text, struct bh_keyring *ret_keyring)
@@ -55,16 +55,22 @@ refuses(void **state)
     (void)state;
     static struct bh_keyring keyring;
     static const char *const cases[] = {
-        "", "{}", "[]", "{\"install\":\"" UID "\"}",
-        RING(USER "," USER "," USER, ""),                          /* three user keys */
-        RING(USER, SERVER(ROW "," ROW "," ROW "," ROW "," ROW)),    /* five rows */
-        RING("7", ""), RING("", "7"),
+        "",
+        "{}",
+        "[]",
+        "{\"install\":\"" UID "\"}",
+        RING(USER "," USER "," USER, ""),                        /* three user keys */
+        RING(USER, SERVER(ROW "," ROW "," ROW "," ROW "," ROW)), /* five rows */
+        RING("7", ""),
+        RING("", "7"),
         RING("{\"epoch\":7,\"key\":\"dead\",\"not_before\":1,\"not_after\":9}", ""),
         RING("{\"epoch\":-1,\"key\":\"" KEY "\",\"not_before\":1,\"not_after\":9}", ""),
         RING("{\"epoch\":7,\"key\":\"" KEY "\",\"not_before\":9,\"not_after\":1}", ""),
         RING("{\"epoch\":7,\"key\":\"" KEY "\",\"not_before\":1}", ""),
-        RING("", "{\"name\":\"a b\",\"keys\":[]}"), RING("", "{\"name\":\"\",\"keys\":[]}"),
-        RING("", "{\"name\":\"a\\nuser 1\",\"keys\":[]}"), RING("", "{\"name\":\"main\"}"),
+        RING("", "{\"name\":\"a b\",\"keys\":[]}"),
+        RING("", "{\"name\":\"\",\"keys\":[]}"),
+        RING("", "{\"name\":\"a\\nuser 1\",\"keys\":[]}"),
+        RING("", "{\"name\":\"main\"}"),
         RING("", SERVER("{\"kid\":\"x y\",\"key\":\"" KEY "\",\"not_before\":1,\"not_after\":9}")),
         RING("", SERVER("{\"kid\":\"\",\"key\":\"" KEY "\",\"not_before\":1,\"not_after\":9}")),
     };

@@ -70,12 +70,10 @@ refuses_a_long_line(void **state)
     assert_int_equal(seen.lengths[0], BH_LINE_MAX); /* the longest that fits does */
     data[BH_LINE_MAX] = 'x';
     data[BH_LINE_MAX + 1] = '\n';
-    assert_code(
-        bh_lines_feed(lines, data, BH_LINE_MAX + 2, see, &seen, &err), BH_E_TOO_LARGE);
+    assert_code(bh_lines_feed(lines, data, BH_LINE_MAX + 2, see, &seen, &err), BH_E_TOO_LARGE);
     lines->len = 0;
     assert_code(bh_lines_feed(lines, data, 1, see, &seen, &err), BH_OK);
-    assert_code(
-        bh_lines_feed(lines, data, BH_LINE_MAX, see, &seen, &err), BH_E_TOO_LARGE);
+    assert_code(bh_lines_feed(lines, data, BH_LINE_MAX, see, &seen, &err), BH_E_TOO_LARGE);
     assert_int_equal(seen.count, 1);
     free(lines);
     free(data);
@@ -89,8 +87,7 @@ stops_where_told(void **state)
     struct seen seen = {0};
     struct bh_error err;
     static const char stream[] = "a\nstop\nb\n";
-    assert_code(
-        bh_lines_feed(lines, stream, sizeof(stream) - 1, see, &seen, &err), BH_E_INVALID);
+    assert_code(bh_lines_feed(lines, stream, sizeof(stream) - 1, see, &seen, &err), BH_E_INVALID);
     assert_string_equal(seen.text, "a;");
     free(lines);
 }

@@ -1,4 +1,5 @@
-/* A port that is taken is seen, and its holder is named; /proc names a process by pid and start time. */
+/* A port that is taken is seen, and its holder is named; /proc names a process by pid and start
+ * time. */
 #include "tests/unit/core/test.h"
 
 #include <arpa/inet.h>

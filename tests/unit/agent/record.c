@@ -132,21 +132,20 @@ static void
 refuses_hostile_lines(void **state)
 {
     (void)state;
-    static const char *const lines[] = {
-        "", " ", "{}", "[]", "null", "7", "\"x\"", "{", "{\"head\":-1}", "{\"head\":\"1\"}",
-        "{\"head\":9223372036854775808}", "{\"head\":1}{\"head\":2}", "{\"head\":1,\"head\":2}",
-        "{\"head\":1} x", HEAD "null", HEAD "[]}", HEAD "\"null\"}", HEAD "{}}",
-        "{\"seq\":1,\"version\":1,\"record\":null}", "{\"seq\":1,\"no\":1,\"record\":null}",
-        "{\"no\":1,\"version\":1,\"record\":null}",
+    static const char *const lines[] = {"", " ", "{}", "[]", "null", "7", "\"x\"", "{",
+        "{\"head\":-1}", "{\"head\":\"1\"}", "{\"head\":9223372036854775808}",
+        "{\"head\":1}{\"head\":2}", "{\"head\":1,\"head\":2}", "{\"head\":1} x", HEAD "null",
+        HEAD "[]}", HEAD "\"null\"}", HEAD "{}}", "{\"seq\":1,\"version\":1,\"record\":null}",
+        "{\"seq\":1,\"no\":1,\"record\":null}", "{\"no\":1,\"version\":1,\"record\":null}",
         "{\"seq\":1,\"no\":0,\"version\":1,\"record\":null}",
         "{\"seq\":1,\"no\":2147483648,\"version\":1,\"record\":null}",
         "{\"seq\":1,\"no\":1,\"version\":0,\"record\":null}",
         "{\"incarnation\":\"x\",\"seq\":1,\"no\":1,\"version\":1,\"record\":null}",
         "{\"incarnation\":null,\"head\":1}", "{\"format\":1,\"seq\":9}",
         "{\"format\":2,\"incarnation\":\"" UID "\",\"seq\":9}",
-        "{\"format\":1,\"incarnation\":\"" UID "\"}",
-        HEAD "{\"id\":\"acme\",\"id\":\"globex\"}}", "[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]",
-        "{\"head\":\xff}", "{\"head\":1,\"x\":\"\\ud800\"}"};
+        "{\"format\":1,\"incarnation\":\"" UID "\"}", HEAD "{\"id\":\"acme\",\"id\":\"globex\"}}",
+        "[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]", "{\"head\":\xff}",
+        "{\"head\":1,\"x\":\"\\ud800\"}"};
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
         refuse(lines[i]);
 }
@@ -161,8 +160,8 @@ refuses_too_many_endpoints(void **state)
     for (int count = 64; count <= 65; count++) {
         size_t len = strlen("\"endpoints\":[");
         for (int i = 0; i < count; i++)
-            len += (size_t)snprintf(list + len, sizeof(list) - len, "%s\"10.0.0.%d:80\"",
-                i ? "," : "", i);
+            len += (size_t)snprintf(
+                list + len, sizeof(list) - len, "%s\"10.0.0.%d:80\"", i ? "," : "", i);
         snprintf(list + len, sizeof(list) - len, "]");
         const char *whole = HEAD RECORD "}";
         const char *at = strstr(whole, "\"endpoints\"");

@@ -22,9 +22,14 @@ replaces(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"", ""}, {"plain", "plain"}, {"${port}", "7080"}, {"a${port}b${port}c", "a7080b7080c"},
-        {"$host $1 $$ ${port} $", "$host $1 $$ 7080 $"}, {"'${path}:$libdir'",
-            "'/var/lib/bulkhead:$libdir'"}, {"$${port}", "$7080"}, {"{port}", "{port}"},
+        {"", ""},
+        {"plain", "plain"},
+        {"${port}", "7080"},
+        {"a${port}b${port}c", "a7080b7080c"},
+        {"$host $1 $$ ${port} $", "$host $1 $$ 7080 $"},
+        {"'${path}:$libdir'", "'/var/lib/bulkhead:$libdir'"},
+        {"$${port}", "$7080"},
+        {"{port}", "{port}"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char text[256];
