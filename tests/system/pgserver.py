@@ -80,11 +80,15 @@ class Server:
         give_to_engine_user(it.dir)
         it.data, it.port, it.log = it.dir / "pg", PORTS.take(), it.dir / "pg.log"
         it.key_file, it.server_keys = self.key_file, self.server_keys
-        self.run([BIN / "pg_basebackup", "-D", it.data, "-R", "-X", "stream", "-c", "fast", "-d",
-                  f"host=127.0.0.1 port={self.port} user=postgres password=admin-secret"])
-        with open(it.data / "postgresql.conf", "a") as conf:
-            conf.write(f"port = {it.port}\n")
-        it.start()
+        try:
+            self.run([BIN / "pg_basebackup", "-D", it.data, "-R", "-X", "stream", "-c", "fast", "-d",
+                      f"host=127.0.0.1 port={self.port} user=postgres password=admin-secret"])
+            with open(it.data / "postgresql.conf", "a") as conf:
+                conf.write(f"port = {it.port}\n")
+            it.start()
+        except BaseException:
+            it.close()
+            raise
         return it
 
     def wait_for_standby(self):
