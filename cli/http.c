@@ -117,17 +117,30 @@ bh_client_open(const struct bh_cli *cli, struct bh_client *ret_client, struct bh
     return start_curl(ret_client, err);
 }
 
-enum bh_code
-bh_client_agent(const struct bh_cli *cli, const struct bh_state *state,
+static enum bh_code
+open_port(const struct bh_cli *cli, const struct bh_state *state, enum bh_port port,
     struct bh_client *ret_client, struct bh_error *err)
 {
     *ret_client = (struct bh_client){.arena = cli->arena, .timeout_ms = 30000, .local = true};
-    ret_client->base =
-        bh_arena_printf(cli->arena, "http://127.0.0.1:%ld", state->ports[BH_PORT_AGENT]);
+    ret_client->base = bh_arena_printf(cli->arena, "http://127.0.0.1:%ld", state->ports[port]);
     if (ret_client->base == NULL)
         return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
     BH_TRY(read_token(state, ret_client, err));
     return start_curl(ret_client, err);
+}
+
+enum bh_code
+bh_client_local(const struct bh_cli *cli, const struct bh_state *state,
+    struct bh_client *ret_client, struct bh_error *err)
+{
+    return open_port(cli, state, BH_PORT_CONTROL, ret_client, err);
+}
+
+enum bh_code
+bh_client_agent(const struct bh_cli *cli, const struct bh_state *state,
+    struct bh_client *ret_client, struct bh_error *err)
+{
+    return open_port(cli, state, BH_PORT_AGENT, ret_client, err);
 }
 
 void

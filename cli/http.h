@@ -44,7 +44,13 @@ struct bh_answer {
 enum bh_code bh_client_open(
     const struct bh_cli *cli, struct bh_client *ret_client, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_client_agent(cli, state, ret_client, err): the same for the agent of ${state}. */
+/**
+ * bh_client_local(cli, state, ret_client, err) / bh_client_agent(...):
+ * A client of the control plane, of the agent of ${state}, whatever the
+ * environment says.
+ */
+enum bh_code bh_client_local(const struct bh_cli *cli, const struct bh_state *state,
+    struct bh_client *ret_client, struct bh_error *err) BH_MUSTCHECK;
 enum bh_code bh_client_agent(const struct bh_cli *cli, const struct bh_state *state,
     struct bh_client *ret_client, struct bh_error *err) BH_MUSTCHECK;
 

@@ -121,7 +121,7 @@ observe(const json_t *entry, size_t which, const struct bh_state *state)
 
 /* How many tenants are in each state, asked of the control plane; {} where it is silent too. */
 static json_t *
-count_tenants(const struct bh_cli *cli)
+count_tenants(const struct bh_cli *cli, const struct bh_state *state)
 {
     json_t *counts = json_object();
     struct bh_client client;
@@ -130,16 +130,16 @@ count_tenants(const struct bh_cli *cli)
     size_t i;
     json_t *tenant;
 
-    if (bh_client_open(cli, &client, &err) != BH_OK)
+    if (bh_client_local(cli, state, &client, &err) != BH_OK)
         return counts;
     client.timeout_ms = AGENT_TIMEOUT_MS;
     if (bh_tenants_read(&client, NULL, &items, &err) == BH_OK)
         json_array_foreach(items, i, tenant)
         {
-            const char *state = bh_json_text(tenant, "state");
-            if (state != NULL)
-                (void)json_object_set_new(counts, state,
-                    json_integer(1 + json_integer_value(json_object_get(counts, state))));
+            const char *is = bh_json_text(tenant, "state");
+            if (is != NULL)
+                (void)json_object_set_new(
+                    counts, is, json_integer(1 + json_integer_value(json_object_get(counts, is))));
         }
     json_decref(items);
     bh_client_close(&client);
@@ -155,7 +155,7 @@ look_around(const struct bh_cli *cli, const struct bh_state *state, const json_t
         (void)json_array_append_new(
             list, observe(find_component(written, components[i].name), i, state));
     return json_pack("{s:o, s:{s:n, s:n, s:n}, s:o}", "components", list, "snapshot", "incarnation",
-        "seq", "age_ms", "tenants", state->exists ? count_tenants(cli) : json_object());
+        "seq", "age_ms", "tenants", state->exists ? count_tenants(cli, state) : json_object());
 }
 
 /* ---- the agent ---- */

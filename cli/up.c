@@ -175,17 +175,6 @@ print_status(const struct bh_cli *cli, const struct bh_state *state)
     return bh_out_json(bh_status_read(cli, state));
 }
 
-/* A client of this machine's control plane, whatever BULKHEAD_URL says. */
-static enum bh_code
-open_local(const struct bh_cli *cli, const struct bh_state *state, struct bh_client *ret_client,
-    struct bh_error *err)
-{
-    BH_TRY(bh_client_agent(cli, state, ret_client, err));
-    ret_client->base =
-        bh_arena_printf(cli->arena, "http://127.0.0.1:%ld", state->ports[BH_PORT_CONTROL]);
-    return ret_client->base == NULL ? bh_fail(err, BH_E_NO_MEMORY, "out of memory") : BH_OK;
-}
-
 /* After all runs: examples where there were none yet, then what there is. */
 static int
 show(struct bh_cli *cli)
@@ -196,7 +185,7 @@ show(struct bh_cli *cli)
     int code = 0;
 
     if (bh_state_find(cli, &state, &err) != BH_OK ||
-        open_local(cli, &state, &client, &err) != BH_OK)
+        bh_client_local(cli, &state, &client, &err) != BH_OK)
         return bh_cli_report(&err);
     if (!has_marker(&state))
         code = add_examples(cli, &state, &client);
