@@ -226,7 +226,7 @@ ngx_int_t bh_edge_problem_handler(ngx_http_request_t *r);
 ngx_int_t bh_edge_meter(ngx_http_request_t *r);
 void bh_edge_meter_setup(void);
 
-/** bh_edge_variables(cf): register $bulkhead_tenant, _tenant_no, _request_id, _code. */
+/** bh_edge_variables(cf): register $bulkhead_tenant, _tenant_no, _request_id, _code, _failed. */
 ngx_int_t bh_edge_variables(ngx_conf_t *cf);
 
 #endif

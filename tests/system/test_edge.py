@@ -871,3 +871,17 @@ def test_reload_keeps_counters_and_serves(fresh):
     assert eventually(lambda: not before & set(edge.workers()), 10)
     assert limit_of(edge.ask(acme))[2] <= 96, "the bucket is kept"
     assert edge.settled(acme, 6)["requests"] == 6
+
+
+def test_access_log_names_the_refused(fresh):
+    edge = fresh(workers=1)
+    acme = Tenant(7, "acme", endpoints=[edge.echo().endpoint])
+    ready(edge, acme)
+    assert edge.ask(acme).status == 200
+    problems = [edge.get("acme.localhost", "/orders"), edge.get("nobody.localhost", "/x"), edge.raw(b"nonsense\r\n\r\n")]
+    log = edge.dir / "nginx/access.log"
+    assert eventually(lambda: log.read_text().count("\n") >= 3, 5)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["tenant"], line["no"], line["code"], line["status"]) for line in lines] == [
+        ("acme", "7", "credential-missing", 401), ("", "", "tenant-unknown", 404), ("", "", "bad-request", 400)]
+    assert [line["request_id"] for line in lines] == [problem.json()["request_id"] for problem in problems]
