@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/http.h"
 #include "cli/out.h"
 #include "cli/progress.h"
 
@@ -192,7 +193,7 @@ listen_to(struct ear *ear, int fd)
     struct pollfd wait = {.fd = fd, .events = POLLIN};
     bool more = true;
 
-    while (more && !ear->over) {
+    while (more && !ear->over && bh_interrupted() == 0) {
         if (poll(&wait, 1, ear->progress.live ? 120 : -1) > 0)
             more = hear(ear, fd);
         bh_progress_draw(&ear->progress);
@@ -212,6 +213,14 @@ print_said(int said)
             bh_out_message(stderr, "  %.*s", (int)(i - start), text + start);
             start = i + 1;
         }
+}
+
+static int
+tell_interrupted(void)
+{
+    bh_out_message(stderr, "bulkhead: interrupted; what was started goes on");
+    bh_out_message(stderr, "  next: bulkhead status, then bulkhead up or bulkhead down");
+    return 128 + bh_interrupted();
 }
 
 static int
@@ -260,12 +269,13 @@ bh_agent_start(const struct bh_cli *cli, const struct bh_state *state)
         (void)close(ends[0]);
         return bh_cli_report(&err);
     }
+    bh_interrupts_watch();
     bh_progress_init(&ear->progress, true);
     ear->row = bh_progress_row(&ear->progress, "");
     listen_to(ear, ends[0]);
     (void)close(ends[0]);
     bh_progress_end(&ear->progress);
-    result = conclude(ear, state, reap(pid), said);
+    result = bh_interrupted() != 0 ? tell_interrupted() : conclude(ear, state, reap(pid), said);
     if (said != STDERR_FILENO)
         (void)close(said);
     return result;

@@ -20,35 +20,34 @@ struct run {
 
 /* ---- problems of the server, shown in the file ---- */
 
-static bool
-show_in_file(const struct bh_file *file, const json_t *entry, const char *fallback)
+/* At its place where the file states it, else by its pointer. */
+static void
+show_entry(const struct bh_file *file, const json_t *entry)
 {
     const char *pointer = bh_json_text(entry, "pointer");
     const char *detail = bh_json_text(entry, "detail");
     const struct bh_yaml_node *node =
         pointer == NULL || *pointer == '\0' ? NULL : bh_yaml_find(file->root, pointer);
 
-    if (node == NULL)
-        return false;
-    bh_file_show(file, node->value, detail == NULL ? fallback : detail);
-    return true;
+    if (detail == NULL)
+        detail = bh_code_title(BH_E_INVALID);
+    if (node != NULL)
+        bh_file_show(file, node->value, detail);
+    else
+        bh_out_message(stderr, "bulkhead: %s: %s%s%s", file->id, pointer == NULL ? "" : pointer,
+            pointer == NULL || *pointer == '\0' ? "" : ": ", detail);
 }
 
-/* A refused PUT: each error at its place where the file states one. */
 static int
 tell_refused(const struct bh_file *file, const json_t *problem, const struct bh_error *err)
 {
-    size_t shown = 0;
+    const json_t *errors = json_object_get(problem, "errors");
     size_t i;
     json_t *entry;
 
-    if (err->code == BH_E_INVALID)
-        json_array_foreach(json_object_get(problem, "errors"), i, entry)
-        {
-            if (show_in_file(file, entry, err->detail))
-                shown++;
-        }
-    if (shown == 0)
+    if (err->code == BH_E_INVALID && json_array_size(errors) > 0)
+        json_array_foreach(errors, i, entry) show_entry(file, entry);
+    else
         bh_out_message(stderr, "bulkhead: %s: %s", file->id, err->detail);
     if (err->hint[0] != '\0')
         bh_out_message(stderr, "  hint: %s", err->hint);

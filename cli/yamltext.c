@@ -200,3 +200,51 @@ bh_yaml_resolve(struct bh_str text)
         return BH_JSON_NUMBER;
     return BH_JSON_STRING;
 }
+
+const struct bh_yaml_node *
+bh_yaml_node_of(const struct bh_json *json)
+{
+    return (const struct bh_yaml_node *)json;
+}
+
+/* Is ${name} the unescaped form of the pointer segment ${segment}? */
+static bool
+segment_is(struct bh_str name, struct bh_str segment)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < segment.len; i++, n++) {
+        char c = segment.data[i];
+        if (c == '~' && i + 1 < segment.len)
+            c = segment.data[++i] == '1' ? '/' : '~';
+        if (n >= name.len || name.data[n] != c)
+            return false;
+    }
+    return n == name.len;
+}
+
+static const struct bh_json *
+child_of(const struct bh_json *parent, struct bh_str segment)
+{
+    uint64_t index;
+    bool indexed = parent->kind == BH_JSON_ARRAY && bh_str_uint(segment, 65536, &index);
+
+    for (const struct bh_json *child = parent->first; child != NULL; child = child->next)
+        if (indexed ? index-- == 0
+                    : parent->kind == BH_JSON_OBJECT && segment_is(child->name, segment))
+            return child;
+    return NULL;
+}
+
+const struct bh_yaml_node *
+bh_yaml_find(const struct bh_yaml_node *root, const char *pointer)
+{
+    const struct bh_json *at = &root->json;
+
+    while (at != NULL && *pointer == '/') {
+        size_t len = strcspn(pointer + 1, "/");
+        at = child_of(at, (struct bh_str){pointer + 1, len});
+        pointer += 1 + len;
+    }
+    return *pointer == '\0' ? bh_yaml_node_of(at) : NULL;
+}

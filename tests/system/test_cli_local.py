@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from stack import PORTS
+from stack import BUILD, PORTS
 
 COMPONENTS = ["agent", "control", "edge", "postgres", "pgbouncer", "app"]
 EXAMPLES = ("acme", "globex", "umbrella")
@@ -85,3 +85,16 @@ def test_a_port_that_is_taken(new_stack, port):
     assert str(stack.ports[port]) in done.stderr and f"--{port}-port" in done.stderr
     assert str(os.getpid()) in done.stderr, "the process that holds it is not named"
     assert done.stdout == "" and stack.processes() == []
+
+
+def test_up_interrupted_says_what_goes_on_and_up_again_completes_it(new_stack):
+    stack = new_stack
+    flags = [f for name, port in stack.ports.items() for f in (f"--{name}-port", str(port))]
+    started = subprocess.Popen([BUILD / "bin/bulkhead", "up", *flags], env=stack.env, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert "starting" in started.stderr.readline()
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does
+    out, said = started.communicate(timeout=30)
+    assert started.returncode == 130 and out == "" and "bulkhead status" in said, said
+    assert stack.up().returncode == 0
+    assert stack.cli("status").returncode == 0

@@ -1,4 +1,5 @@
 """The command line before a real control plane that runs real flows; the edge is the test's own (flowfix)."""
+import http.server
 import json
 import re
 import signal
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from flowfix import OPERATOR, Plant
-from pgserver import PREFIX, wait_for
+from pgserver import PORTS, PREFIX, wait_for
 
 PROGRAM = PREFIX / "bin/bulkhead"
 
@@ -291,6 +292,50 @@ def test_the_servers_token_goes_to_this_machine_only(cli, tmp_path, plant):
     assert done.returncode in (69, 77)
     (tmp_path / "operator.token").write_text("two words\n")
     assert cli("tenant", "list", **here).returncode == 78
+
+
+class NewerServer(http.server.BaseHTTPRequestHandler):
+    """A release that is stricter than this command line: knows no tenant, and refuses each as ${refusal} says."""
+    refusal = {}
+
+    def answer(self, status, body):
+        body = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/problem+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        self.answer(404, {"code": "not-found", "status": 404, "title": "Not found", "detail": "no such tenant"})
+
+    def do_PUT(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(422, {"code": "invalid", "status": 422, "title": "Invalid value", **self.refusal})
+
+    def log_message(self, *args):
+        pass
+
+
+def test_what_only_the_server_refuses_is_shown_in_the_file(cli, file):
+    """No release refuses more than the shared table yet, so a server of the test's own stands for a later one."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", PORTS.take()), NewerServer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = {"BULKHEAD_URL": f"http://127.0.0.1:{server.server_address[1]}"}
+        path = file("id: strict\nlimits:\n  burst: 7\n")
+        NewerServer.refusal = {"detail": "two things", "errors": [
+            {"pointer": "/limits/burst", "detail": "is above\x1b[31m your plan"},
+            {"pointer": "/tier", "detail": "is sold out"}]}
+        done = cli("apply", "-f", path, **url)
+        assert done.returncode == 65, done
+        assert f"{path}:3:10: is above?[31m your plan\n    3 |   burst: 7\n      |          ^\n" in done.stderr
+        NewerServer.refusal = {"detail": "no more tenants", "hint": "ask for more"}
+        done = cli("apply", "-f", path, **url)
+        assert done.returncode == 65 and "strict: no more tenants\n  hint: ask for more" in done.stderr
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_what_answers_is_no_control_plane(cli, plant):
