@@ -1,6 +1,7 @@
 #include "agent/children.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +20,10 @@
 
 struct strays {
     char program[PATH_MAX];
-    char cwd[PATH_MAX];  /* of the component */
-    char data[PATH_MAX]; /* a server's backends sit in the data directory */
+    char cwd[PATH_MAX];         /* of the component */
+    char data[PATH_MAX];        /* a server's backends sit in the data directory */
+    char initdb[PATH_MAX + 16]; /* an argument that only our initdb has */
+    bool own_program;           /* lies in the state directory: its path says whose it is */
     pid_t session;
     pid_t keep; /* never this one */
     int signal;
@@ -35,6 +38,27 @@ same_program(const char *exe, const char *program)
     return strncmp(exe, program, len) == 0 && (!exe[len] || strcmp(exe + len, " (deleted)") == 0);
 }
 
+/* What hides its memory hides its links too, but not its arguments. */
+static bool
+arguments_say(const struct strays *strays, pid_t pid)
+{
+    char path[64], text[4096];
+    snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (fd >= 0)
+        close(fd);
+    if (len <= 0)
+        return false;
+    text[len] = '\0';
+    if (strays->own_program && strcmp(text, strays->program) == 0)
+        return true;
+    for (const char *word = text; word < text + len; word += strlen(word) + 1)
+        if (strays->initdb[0] && strcmp(word, strays->initdb) == 0)
+            return true;
+    return false;
+}
+
 static bool
 is_ours(const struct strays *strays, const struct bh_proc *proc)
 {
@@ -43,7 +67,7 @@ is_ours(const struct strays *strays, const struct bh_proc *proc)
     snprintf(path, sizeof(path), "/proc/%d", (int)proc->pid);
     if (proc->pid == strays->keep || proc->pid == getpid() || stat(path, &st) != 0)
         return false;
-    if (strays->session && proc->session == strays->session)
+    if ((strays->session && proc->session == strays->session) || arguments_say(strays, proc->pid))
         return true;
     return st.st_uid == geteuid() && bh_proc_link(proc->pid, "exe", exe, sizeof(exe)) &&
            same_program(exe, strays->program) && bh_proc_link(proc->pid, "cwd", cwd, sizeof(cwd)) &&
@@ -93,6 +117,9 @@ describe_strays(const struct bh_site *site, const struct bh_child *child, struct
     snprintf(strays->program, sizeof(strays->program), "%s", program);
     snprintf(strays->cwd, sizeof(strays->cwd), "%s", cwd);
     bh_site_path(site, "postgres", strays->data);
+    if (child->component == &bh_components[BH_POSTGRES])
+        snprintf(strays->initdb, sizeof(strays->initdb), "--pgdata=%s", strays->data);
+    strays->own_program = strncmp(program, site->state, strlen(site->state)) == 0;
     strays->session = child->last_session;
     strays->keep = child->pid;
     bh_chunks_fini(&chunks);

@@ -204,6 +204,8 @@ begin(struct embedded *e, struct bh_error *err)
         return BH_OK;
     bh_report_component(&e->report, "postgres", "starting", "");
     e->supervisor.children[BH_POSTGRES].announced = true;
+    /* An initdb that outlived its agent would remove what the next one makes. */
+    (void)bh_child_clear(e->site, &e->supervisor.children[BH_POSTGRES]);
     return bh_setup_cluster(e->site, &made, err);
 }
 

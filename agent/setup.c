@@ -230,13 +230,11 @@ copy_ours(const struct bh_site *site, struct bh_error *err)
         {"bin/bulkhead-shop", "bulkhead-shop", 0755},
         {"lib/bulkhead/ngx_http_bulkhead_module.so", "ngx_http_bulkhead_module.so", 0644},
         {"lib/bulkhead/postgresql/bulkhead.so", "bulkhead.so", 0644},
-        {"share/bulkhead/postgresql/extension", BH_PG_SHARE "/extension",
-            0},
+        {"share/bulkhead/postgresql/extension", BH_PG_SHARE "/extension", 0},
         {"share/bulkhead/deploy/local", "local", 0},
         {"share/bulkhead/examples", "examples", 0},
     };
-    static const char *const parents[] = {
-        "usr", "usr/share", "usr/share/postgresql", BH_PG_SHARE};
+    static const char *const parents[] = {"usr", "usr/share", "usr/share/postgresql", BH_PG_SHARE};
     char prefix[PATH_MAX], from[PATH_MAX + 64], to[PATH_MAX + 64];
     BH_TRY(find_prefix(prefix, err));
     for (size_t i = 0; i < sizeof(parents) / sizeof(parents[0]); i++) {

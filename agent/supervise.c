@@ -16,7 +16,7 @@
 
 #define PAUSE_FIRST_US 200000
 #define PAUSE_LAST_US 10000000
-#define HEALTHY_US 30000000
+#define HEALTHY_US 3000000
 #define START_MAX_US 60000000
 #define PROBE_US 15000
 #define STATE_JSON_MAX 16384
@@ -374,12 +374,14 @@ bh_supervisor_step(struct bh_supervisor *supervisor, struct pollfd *ret_fds, uns
 }
 
 bool
-bh_supervisor_up(const struct bh_supervisor *supervisor)
+bh_supervisor_up(struct bh_supervisor *supervisor)
 {
+    bool up = true;
+    pthread_mutex_lock(&supervisor->lock);
     for (int i = 0; i < BH_COMPONENT_COUNT; i++)
-        if (supervisor->children[i].state != BH_CHILD_UP)
-            return false;
-    return true;
+        up &= supervisor->children[i].state == BH_CHILD_UP;
+    pthread_mutex_unlock(&supervisor->lock);
+    return up;
 }
 
 const struct bh_child *

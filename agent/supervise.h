@@ -3,7 +3,7 @@
  * can in parallel; restarts what ends; adopts what an earlier agent left.
  *
  * A component is up when its probe says so.  What ends is started again after
- * 0.2 s, doubling to 10 s, back to 0.2 s after 30 s of health.
+ * 0.2 s, doubling to 10 s, back to 0.2 s after 3 s of health.
  */
 #ifndef BH_AGENT_SUPERVISE_H
 #define BH_AGENT_SUPERVISE_H
@@ -78,7 +78,7 @@ int bh_supervisor_step(
     struct bh_supervisor *supervisor, struct pollfd *ret_fds, unsigned *ret_count);
 
 /** bh_supervisor_up(supervisor): do all components serve? */
-bool bh_supervisor_up(const struct bh_supervisor *supervisor);
+bool bh_supervisor_up(struct bh_supervisor *supervisor);
 
 /** bh_supervisor_hopeless(supervisor): a child that failed again and again, or NULL. */
 const struct bh_child *bh_supervisor_hopeless(const struct bh_supervisor *supervisor);
