@@ -20,7 +20,7 @@
 #define FRESH_S 30 /* a token goes out with at least so many seconds left */
 
 struct entry {
-    ngx_queue_t age; /* newest use first */
+    ngx_queue_t age; /* oldest last; one that was used since is spared once */
     struct entry *next;
     uint32_t bucket;
     int32_t no;
@@ -28,6 +28,7 @@ struct entry {
     uint32_t server; /* numbers of interned names: what the token's aud was made of */
     uint32_t database;
     uint64_t keyring;
+    bool used;
     int64_t until_s;
     int64_t token_exp_s;
     size_t token_len;
@@ -111,11 +112,22 @@ find(const struct bh_edge_ctx *ctx, struct bh_str credential)
     return entry;
 }
 
+/*
+ * Second chance instead of a strict order of use: moving an entry to the front
+ * at each request would touch its neighbours' cache lines.
+ */
 static void
 make_room(size_t size)
 {
     while (entries > 0 && (entries >= ENTRIES_MAX || bytes + size > BYTES_MAX)) {
-        drop(ngx_queue_data(ngx_queue_last(&ages), struct entry, age));
+        struct entry *oldest = ngx_queue_data(ngx_queue_last(&ages), struct entry, age);
+        if (!oldest->used) {
+            drop(oldest);
+            continue;
+        }
+        oldest->used = false;
+        ngx_queue_remove(&oldest->age);
+        ngx_queue_insert_head(&ages, &oldest->age);
     }
 }
 
@@ -256,8 +268,7 @@ bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str cred
             return code;
         }
     }
-    ngx_queue_remove(&entry->age);
-    ngx_queue_insert_head(&ages, &entry->age);
+    entry->used = true;
     /* A copy: the entry may be evicted while nginx still reads the request's body. */
     char *copy = ngx_pnalloc(r->pool, entry->token_len);
     if (copy == NULL) {
