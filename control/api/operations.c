@@ -72,6 +72,7 @@ BH_HANDLER(bh_operations_list)
     bh_page_read(request, &list.limit, &list.after);
     list.state = bh_query_get(&request->query, "state");
     list.tenant = bh_query_get(&request->query, "tenant");
+    list.q = bh_query_get(&request->query, "q");
     if (list.state != NULL && !state_known(list.state))
         bh_param_bad(request, "state", "is no state of an operation");
     BH_TRY(bh_issues_code(&request->issues, err));

@@ -15,7 +15,7 @@ static const struct bh_route routes[] = {
     {"PUT", "/v1/tenants/{}", BH_WHO_OPERATOR, true, false, bh_tenants_put, {NULL}},
     {"DELETE", "/v1/tenants/{}", BH_WHO_OPERATOR, false, false, bh_tenants_delete, {"now", NULL}},
     {"GET", "/v1/operations", BH_WHO_OPERATOR, false, false, bh_operations_list,
-        {PAGE_PARAMS, "state", "tenant", NULL}},
+        {PAGE_PARAMS, "state", "q", "tenant", NULL}},
     {"GET", "/v1/operations/{}", BH_WHO_OPERATOR, false, false, bh_operations_get, {NULL}},
     {"POST", "/v1/operations/{}/resume", BH_WHO_OPERATOR, false, false, bh_operations_resume,
         {NULL}},

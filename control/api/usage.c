@@ -11,6 +11,9 @@
 
 #define DAY_US (INT64_C(86400) * 1000000)
 #define SOURCE_MAX 128
+#define TIME_MIN_US (INT64_C(-62167305600) * 1000000) /* years 0000 to 9999 and any offset */
+#define TIME_MAX_US (INT64_C(253402387200) * 1000000)
+_Static_assert(BH_TENANT_ID_MAX == 48, "a page token's tenant is read with %48s");
 
 /* ---- GET ---- */
 
@@ -38,27 +41,39 @@ read_time(struct bh_request *request, const char *name, int64_t *time_us)
 }
 
 /*
- * The span, and the key of the last row.  A page token carries the span of the
- * first page, because a default one moves on: "<from> <to> <key>".
+ * A page token carries the span of the first page, because a default one moves
+ * on, and the key of the last row: "<from> <to> <tenant> <meter> <hour>".
  */
+static bool
+read_after(const char **after, struct span *span)
+{
+    char tenant[BH_TENANT_ID_MAX + 1];
+    char meter[32];
+    char hour[19]; /* any number of so many digits is an int64 */
+    int key = 0;
+    int end = 0;
+
+    if (sscanf(*after, "%" SCNd64 " %" SCNd64 " %n%48s %31s %18[0-9]%n", &span->from_us,
+            &span->to_us, &key, tenant, meter, hour, &end) != 5 ||
+        (*after)[end] != '\0' || span->from_us < TIME_MIN_US || span->from_us > TIME_MAX_US ||
+        span->to_us < TIME_MIN_US || span->to_us > TIME_MAX_US)
+        return false;
+    *after += key;
+    return true;
+}
+
+/* The span that is asked for, and the key of the last row of the page before. */
 static void
 read_span(struct bh_request *request, const char **after, struct span *span)
 {
-    int used = 0;
-
     span->to_us = now_us();
     span->from_us = span->to_us - DAY_US;
     read_time(request, "to", &span->to_us);
     if (bh_query_get(&request->query, "from") == NULL)
         span->from_us = span->to_us - DAY_US;
     read_time(request, "from", &span->from_us);
-    if (*after == NULL)
-        return;
-    if (sscanf(*after, "%" SCNd64 " %" SCNd64 " %n", &span->from_us, &span->to_us, &used) != 2 ||
-        used == 0)
+    if (*after != NULL && !read_after(after, span))
         bh_param_bad(request, "page_token", "is no page token of this list");
-    else
-        *after += used;
 }
 
 static void

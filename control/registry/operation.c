@@ -157,14 +157,16 @@ bh_operation_get(struct bh_db *db, struct bh_arena *arena, const char *id,
 static const char list_sql[] =
     "SELECT " COLUMNS " FROM operation o JOIN tenant t ON t.no = o.tenant_no"
     " WHERE ($1::text IS NULL OR o.id < $1) AND ($2::text IS NULL OR o.state = $2)"
-    " AND ($3::text IS NULL OR t.id = $3) ORDER BY o.id DESC LIMIT $4";
+    " AND ($3::text IS NULL OR t.id = $3)"
+    " AND ($4::text IS NULL OR position(lower($4 COLLATE \"und-x-icu\") IN lower(o.id)) > 0)"
+    " ORDER BY o.id DESC LIMIT $5";
 
 enum bh_code
 bh_operation_list(struct bh_db *db, struct bh_arena *arena, const struct bh_list *list,
     struct bh_operation **ret_operations, size_t *ret_count, bool *ret_more, struct bh_error *err)
 {
     PGresult *result;
-    BH_TRY(bh_db_run(db, &result, err, list_sql, list->after, list->state, list->tenant,
+    BH_TRY(bh_db_run(db, &result, err, list_sql, list->after, list->state, list->tenant, list->q,
         bh_number(list->limit + 1).text));
     int rows = PQntuples(result);
     int count = rows > list->limit ? list->limit : rows;

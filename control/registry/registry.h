@@ -95,7 +95,7 @@ struct bh_list {
     int limit;           /* 1–500 */
     const char *after;   /* last key of the page before */
     const char *state;   /* NULL: any */
-    const char *q;       /* NULL: any; literal substring of id or name, case ignored */
+    const char *q;       /* NULL: any; literal substring of id or name (operations: id), case ignored */
     const char *tenant;  /* operations: id of the tenant, NULL: any */
 };
 
@@ -131,7 +131,7 @@ struct bh_operation {
 enum bh_code bh_operation_get(struct bh_db *db, struct bh_arena *arena, const char *id,
     struct bh_operation *ret_operation, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_operation_list(...): newest first; ${list}->q is not used. */
+/** bh_operation_list(...): newest first. */
 enum bh_code bh_operation_list(struct bh_db *db, struct bh_arena *arena,
     const struct bh_list *list, struct bh_operation **ret_operations, size_t *ret_count,
     bool *ret_more, struct bh_error *err) BH_MUSTCHECK;

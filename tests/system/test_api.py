@@ -1,6 +1,8 @@
 """The REST interface of the control plane, as doc/contract/rest.md says: real bulkheadd, real registry."""
+import base64
 import concurrent.futures
 import contextlib
+import hashlib
 import http.client
 import itertools
 import json
@@ -450,6 +452,21 @@ def test_page_token_belongs_to_its_filters(api, many):
     problem(api.call("GET", f"/v1/operations?page_token={token}"), 422, "invalid", ["?page_token"])
 
 
+def forged_page(path, key):
+    """A page token of an unfiltered list, made by somebody who knows how they are made."""
+    token = hashlib.sha256(path.encode()).digest()[:8] + key.encode()
+    return base64.urlsafe_b64encode(token).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("key", ["", "x", "1 2", "1 2 ", "1 2 a", "1 2 a requests", "1 2 a requests x", "1 2 a requests -1",
+                                 "1 2 a requests 1 1", "1 2 a requests " + "9" * 19, f"{-2**63} 1 a requests 1",
+                                 f"1 {2**63 - 1} a requests 1", "1 2 " + "a" * 49 + " requests 1"])
+def test_forged_page_of_usage(api, key):
+    problem(api.call("GET", f"/v1/usage?page_token={forged_page('/v1/usage', key)}"), 422, "invalid", ["?page_token"])
+    good = forged_page("/v1/usage", "1 2 a requests 1")
+    assert api.call("GET", f"/v1/usage?page_token={good}").json() == {"items": [], "next_page_token": None}
+
+
 @pytest.mark.parametrize("query,count", [
     ("q=PAGE-0", 10), ("q=n%C3%84me_1%25", 1), ("q=%25", 25), ("q=_", 25), ("q=page-&state=pending", 25),
     ("q=page-&state=active", 0), ("q=page+-", 0), ("q=%5C", 0), ("q=%27", 0), ("&&q=page-24&", 1),
@@ -494,6 +511,11 @@ def test_operations(api, many, name):
     assert list(first[0]["steps"][0]) == ["name", "state", "attempt", "error", "started_at", "finished_at"]
     assert first[0]["finished_at"] is None and TIME.match(first[0]["created_at"])
     assert re.fullmatch(r"op_[0-9A-HJKMNP-TV-Z]{26}", first[0]["id"])
+    newest, oldest = ids[0], ids[-1]
+    find = lambda q: [o["id"] for o in api.call("GET", f"/v1/operations?limit=500&q={q}").json()["items"]]
+    assert find(newest) == find(newest.lower()) == find(newest[9:]) == [newest] != [oldest] == find(oldest)
+    assert set(ids) <= set(find("op_")) == set(find("")) and find("%25") == [] and find("op%20") == []
+    assert [o["id"] for o in pages(api, "/v1/operations?state=running&q=Op_", 7)] == ids
     for nobody in (name, "No-Such", "%20"):
         assert api.call("GET", f"/v1/operations?tenant={nobody}").json() == {"items": [], "next_page_token": None}
     for unknown in ("x", "op_" + "0" * 26, "op_" + "u" * 26, "%00"):
