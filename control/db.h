@@ -32,8 +32,8 @@ void bh_db_pool_free(struct bh_db_pool *pool);
  * what was left open.  NULL is fine for give.  BH_E_UNAVAILABLE where the
  * server cannot be reached or all are busy.
  */
-enum bh_code bh_db_take(struct bh_db_pool *pool, struct bh_db **ret_db, struct bh_error *err)
-    BH_MUSTCHECK;
+enum bh_code bh_db_take(
+    struct bh_db_pool *pool, struct bh_db **ret_db, struct bh_error *err) BH_MUSTCHECK;
 void bh_db_give(struct bh_db *db);
 
 /**
@@ -60,10 +60,11 @@ enum bh_code bh_db_exec(struct bh_db *db, PGresult **ret_result, struct bh_error
 /* The same with the parameters as arguments: bh_db_run(db, &res, err, "SELECT $1", "x"). */
 #define bh_db_run(db, ret_result, err, sql, ...)                                                   \
     bh_db_exec((db), (ret_result), (err), (sql),                                                   \
-        (int)(sizeof((const char *const[]){ NULL, ##__VA_ARGS__ }) / sizeof(const char *)) - 1,    \
-        ((const char *const[]){ NULL, ##__VA_ARGS__ }) + 1)
+        (int)(sizeof((const char *const[]){NULL, ##__VA_ARGS__}) / sizeof(const char *)) - 1,      \
+        ((const char *const[]){NULL, ##__VA_ARGS__}) + 1)
 
-/** bh_db_begin / bh_db_commit / bh_db_rollback: rollback never fails and is fine outside a transaction. */
+/** bh_db_begin / bh_db_commit / bh_db_rollback: rollback never fails and is fine outside a
+ * transaction. */
 enum bh_code bh_db_begin(struct bh_db *db, struct bh_error *err) BH_MUSTCHECK;
 enum bh_code bh_db_commit(struct bh_db *db, struct bh_error *err) BH_MUSTCHECK;
 void bh_db_rollback(struct bh_db *db);

@@ -25,7 +25,8 @@ enum bh_failpoint { BH_FAILPOINT_NONE, BH_FAILPOINT_ERROR, BH_FAILPOINT_DELAY };
  */
 enum bh_failpoint bh_failpoint_pass(const char *state_dir, const char *step, const char *when);
 
-/** bh_failpoint_start(state_dir): forget the counts of what is not armed now; at the program's start. */
+/** bh_failpoint_start(state_dir): forget the counts of what is not armed now; at the program's
+ * start. */
 void bh_failpoint_start(const char *state_dir);
 
 /** bh_failpoint_delay_ms(): how long a delay lasts. */

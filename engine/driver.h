@@ -42,14 +42,14 @@ struct bh_driver {
     const char *name; /* as tiers name it */
 
     /* Make it, or bring it up to date. */
-    enum bh_code (*ensure)(void *engine, const struct bh_resource *resource, int64_t attempt,
-        struct bh_error *err);
+    enum bh_code (*ensure)(
+        void *engine, const struct bh_resource *resource, int64_t attempt, struct bh_error *err);
     /* Is it there? */
     enum bh_code (*observe)(void *engine, const struct bh_resource *resource, int64_t attempt,
         enum bh_presence *ret_presence, struct bh_error *err);
     /* Leave nothing of it but what fences older attempts. */
-    enum bh_code (*remove)(void *engine, const struct bh_resource *resource, int64_t attempt,
-        struct bh_error *err);
+    enum bh_code (*remove)(
+        void *engine, const struct bh_resource *resource, int64_t attempt, struct bh_error *err);
 };
 
 #endif

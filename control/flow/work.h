@@ -71,18 +71,20 @@ struct bh_work {
     const struct bh_plan *plan;
     struct bh_step_row steps[BH_FLOW_STEPS];
     int step_count;
-    int position;           /* of the step that runs */
+    int position;            /* of the step that runs */
     struct bh_tenant tenant; /* as read before the step; lives in ${memory} */
     struct bh_chunks memory;
 };
 
 /* ---- the registry of flows (store.c) ---- */
 
-/** bh_lease_take(db, flow, ret_found, ret_lease, err): lease the oldest operation that waits for a worker. */
+/** bh_lease_take(db, flow, ret_found, ret_lease, err): lease the oldest operation that waits for a
+ * worker. */
 enum bh_code bh_lease_take(struct bh_db *db, const struct bh_flow *flow, bool *ret_found,
     struct bh_lease *ret_lease, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_lease_beat(db, lease, lease_ms, err): prolong it; BH_E_FENCED where it is not ours any more. */
+/** bh_lease_beat(db, lease, lease_ms, err): prolong it; BH_E_FENCED where it is not ours any more.
+ */
 enum bh_code bh_lease_beat(struct bh_db *db, const struct bh_lease *lease, int lease_ms,
     struct bh_error *err) BH_MUSTCHECK;
 
@@ -90,7 +92,8 @@ enum bh_code bh_lease_beat(struct bh_db *db, const struct bh_lease *lease, int l
 enum bh_code bh_lease_release(struct bh_db *db, const struct bh_lease *lease, int64_t delay_ms,
     struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_lease_due_ms(db, cell, ret_ms, err): how long until an operation waits for a worker, at most 1000. */
+/** bh_lease_due_ms(db, cell, ret_ms, err): how long until an operation waits for a worker, at most
+ * 1000. */
 enum bh_code bh_lease_due_ms(
     struct bh_db *db, const char *cell, int *ret_ms, struct bh_error *err) BH_MUSTCHECK;
 
@@ -100,12 +103,13 @@ enum bh_code bh_work_load(struct bh_work *work, struct bh_error *err) BH_MUSTCHE
 /** bh_work_tenant(work, err): read the tenant anew into ${work}->tenant. */
 enum bh_code bh_work_tenant(struct bh_work *work, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_work_begin(work, err): open a transaction that holds tenant and operation, or BH_E_FENCED and none is open. */
+/** bh_work_begin(work, err): open a transaction that holds tenant and operation, or BH_E_FENCED and
+ * none is open. */
 enum bh_code bh_work_begin(struct bh_work *work, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_work_end(work, code, err): commit where ${code} is BH_OK, else roll back and return it. */
-enum bh_code bh_work_end(struct bh_work *work, enum bh_code code, struct bh_error *err)
-    BH_MUSTCHECK;
+enum bh_code bh_work_end(
+    struct bh_work *work, enum bh_code code, struct bh_error *err) BH_MUSTCHECK;
 
 /* What is written about the step that runs. */
 struct bh_step_change {
@@ -115,27 +119,29 @@ struct bh_step_change {
     bool ends;
     int64_t spend_ms; /* added to what it spent; -1: back to 0 */
 };
-enum bh_code bh_work_step(struct bh_work *work, const struct bh_step_change *change,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_work_step(
+    struct bh_work *work, const struct bh_step_change *change, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_work_note(work, note, err): remember ${note} (NULL: nothing) beside the step, inside the caller's transaction. */
-enum bh_code bh_work_note(struct bh_work *work, const char *note, struct bh_error *err)
-    BH_MUSTCHECK;
+/** bh_work_note(work, note, err): remember ${note} (NULL: nothing) beside the step, inside the
+ * caller's transaction. */
+enum bh_code bh_work_note(
+    struct bh_work *work, const char *note, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_work_finish_ok(work, err): the operation succeeded; the tenant is what was desired. */
 enum bh_code bh_work_finish_ok(struct bh_work *work, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_work_finish_failed(work, state, problem, err): it ended as ${state} ("failed", "undone") because of ${problem}. */
+/** bh_work_finish_failed(work, state, problem, err): it ended as ${state} ("failed", "undone")
+ * because of ${problem}. */
 enum bh_code bh_work_finish_failed(struct bh_work *work, const char *state,
     const struct bh_error *problem, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_work_undo(work, problem, err): from now on the operation undoes; the tenant is failed. */
-enum bh_code bh_work_undo(struct bh_work *work, const struct bh_error *problem,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_work_undo(
+    struct bh_work *work, const struct bh_error *problem, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_work_cause(work, ret_cause, err): what the failed step of an operation that undoes said. */
-enum bh_code bh_work_cause(struct bh_work *work, struct bh_error *ret_cause, struct bh_error *err)
-    BH_MUSTCHECK;
+enum bh_code bh_work_cause(
+    struct bh_work *work, struct bh_error *ret_cause, struct bh_error *err) BH_MUSTCHECK;
 
 /* ---- steps (steps.c and step_*.c) ---- */
 
@@ -156,14 +162,16 @@ enum bh_code bh_step_smoke(struct bh_work *work, struct bh_error *err) BH_MUSTCH
 
 /* ---- the rest ---- */
 
-/** bh_migrations_read(dir, memory, ret_migrations, ret_count, err): the numbered .sql files of ${dir} in order. */
+/** bh_migrations_read(dir, memory, ret_migrations, ret_count, err): the numbered .sql files of
+ * ${dir} in order. */
 enum bh_code bh_migrations_read(const char *dir, struct bh_arena *arena,
     struct bh_migration **ret_migrations, size_t *ret_count, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_work_run(work): run the operation until it ends, is fenced, or waits for a retry (run.c). */
 void bh_work_run(struct bh_work *work);
 
-/** bh_worker_wait(worker, timeout_ms): until a notification, the end of the flow, or ${timeout_ms}. */
+/** bh_worker_wait(worker, timeout_ms): until a notification, the end of the flow, or ${timeout_ms}.
+ */
 void bh_worker_wait(struct bh_worker *worker, int timeout_ms);
 
 /** bh_flow_log(flow, fmt, ...): one line to the configured log. */

@@ -21,7 +21,7 @@
 /* ---- tenants (tenant.c) ---- */
 
 struct bh_limits {
-    int32_t rate;  /* requests_per_second */
+    int32_t rate; /* requests_per_second */
     int32_t burst;
 };
 
@@ -51,8 +51,8 @@ struct bh_tenant_wish {
     const char *name;
     const char *tier;
     struct bh_limits limits;
-    const char *if_match;  /* NULL: no condition; an ETag with its quotes, or "*" */
-    bool create_only;      /* If-None-Match: * */
+    const char *if_match; /* NULL: no condition; an ETag with its quotes, or "*" */
+    bool create_only;     /* If-None-Match: * */
 };
 
 enum bh_change { BH_CHANGE_CREATED, BH_CHANGE_UPDATED, BH_CHANGE_NONE };
@@ -87,22 +87,23 @@ enum bh_code bh_tenant_get(struct bh_db *db, struct bh_arena *arena, const char 
 enum bh_code bh_tenant_delete(struct bh_db *db, struct bh_arena *arena, const char *id,
     const char *if_match, struct bh_tenant *ret_tenant, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_tenant_etag(tenant, ret_etag): `"<uid>.<generation>"` with its quotes; changes exactly with generation. */
+/** bh_tenant_etag(tenant, ret_etag): `"<uid>.<generation>"` with its quotes; changes exactly with
+ * generation. */
 void bh_tenant_etag(const struct bh_tenant *tenant, char ret_etag[80]);
 
 /* A page of a list: items after the key ${after} (NULL: from the start). */
 struct bh_list {
-    int limit;           /* 1–500 */
-    const char *after;   /* last key of the page before */
-    const char *state;   /* NULL: any */
-    const char *q;       /* NULL: any; literal substring of id or name (operations: id), case ignored */
-    const char *tenant;  /* operations: id of the tenant, NULL: any */
+    int limit;         /* 1–500 */
+    const char *after; /* last key of the page before */
+    const char *state; /* NULL: any */
+    const char *q; /* NULL: any; literal substring of id or name (operations: id), case ignored */
+    const char *tenant; /* operations: id of the tenant, NULL: any */
 };
 
 /** bh_tenant_list(...): living tenants by id; ${ret_more}: are there more after the last? */
 enum bh_code bh_tenant_list(struct bh_db *db, struct bh_arena *arena, const struct bh_list *list,
-    struct bh_tenant **ret_tenants, size_t *ret_count, bool *ret_more, struct bh_error *err)
-    BH_MUSTCHECK;
+    struct bh_tenant **ret_tenants, size_t *ret_count, bool *ret_more,
+    struct bh_error *err) BH_MUSTCHECK;
 
 /* ---- operations (operation.c) ---- */
 
@@ -132,9 +133,9 @@ enum bh_code bh_operation_get(struct bh_db *db, struct bh_arena *arena, const ch
     struct bh_operation *ret_operation, struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_operation_list(...): newest first. */
-enum bh_code bh_operation_list(struct bh_db *db, struct bh_arena *arena,
-    const struct bh_list *list, struct bh_operation **ret_operations, size_t *ret_count,
-    bool *ret_more, struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_operation_list(struct bh_db *db, struct bh_arena *arena, const struct bh_list *list,
+    struct bh_operation **ret_operations, size_t *ret_count, bool *ret_more,
+    struct bh_error *err) BH_MUSTCHECK;
 
 /**
  * bh_operation_resume(db, arena, id, ret_operation, err):
@@ -163,9 +164,8 @@ enum bh_code bh_feed_head(struct bh_db *db, char ret_incarnation[BH_UID_TEXT], i
  * Rows of ${cell} with seq > ${after}, in order.  BH_E_GONE where ${after} lies
  * beyond the head.
  */
-enum bh_code bh_feed_read(struct bh_db *db, struct bh_arena *arena, const char *cell,
-    int64_t after, int limit, struct bh_feed_row **ret_rows, size_t *ret_count,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_feed_read(struct bh_db *db, struct bh_arena *arena, const char *cell, int64_t after,
+    int limit, struct bh_feed_row **ret_rows, size_t *ret_count, struct bh_error *err) BH_MUSTCHECK;
 
 /**
  * bh_feed_snapshot(db, cell, ret_incarnation, ret_seq, visit, arg, err):
@@ -173,10 +173,9 @@ enum bh_code bh_feed_read(struct bh_db *db, struct bh_arena *arena, const char *
  * that they are true at (one consistent view).  ${visit} gets each row after
  * incarnation and seq were written; it stops the walk by returning false.
  */
-enum bh_code bh_feed_snapshot(struct bh_db *db, const char *cell,
-    char ret_incarnation[BH_UID_TEXT], int64_t *ret_seq,
-    bool (*visit)(void *arg, const struct bh_feed_row *row), void *arg, struct bh_error *err)
-    BH_MUSTCHECK;
+enum bh_code bh_feed_snapshot(struct bh_db *db, const char *cell, char ret_incarnation[BH_UID_TEXT],
+    int64_t *ret_seq, bool (*visit)(void *arg, const struct bh_feed_row *row), void *arg,
+    struct bh_error *err) BH_MUSTCHECK;
 
 /**
  * bh_feed_append(db, no, ret_seq, err):
@@ -186,12 +185,13 @@ enum bh_code bh_feed_snapshot(struct bh_db *db, const char *cell,
  * already, none is added.  ${ret_seq}: of the row that says it, 0 where nothing
  * was ever said.  The caller holds the tenant's row.
  */
-enum bh_code bh_feed_append(struct bh_db *db, int32_t no, int64_t *ret_seq, struct bh_error *err)
-    BH_MUSTCHECK;
+enum bh_code bh_feed_append(
+    struct bh_db *db, int32_t no, int64_t *ret_seq, struct bh_error *err) BH_MUSTCHECK;
 
 /* ---- agents, keys, usage, principals (agent.c keyring.c usage.c principal.c) ---- */
 
-/** bh_agent_ack(db, id, cell, incarnation, seq, key_epoch, err): remember what the agent applied; NOTIFY bulkhead_ack. */
+/** bh_agent_ack(db, id, cell, incarnation, seq, key_epoch, err): remember what the agent applied;
+ * NOTIFY bulkhead_ack. */
 enum bh_code bh_agent_ack(struct bh_db *db, const char *id, const char *cell,
     const char *incarnation, int64_t seq, int32_t key_epoch, struct bh_error *err) BH_MUSTCHECK;
 
@@ -201,12 +201,14 @@ struct bh_principal {
     const char *cell; /* an agent's, else NULL */
 };
 
-/** bh_principal_find(db, arena, token_sha256, ret_principal, err): BH_E_UNAUTHENTICATED where unknown. */
+/** bh_principal_find(db, arena, token_sha256, ret_principal, err): BH_E_UNAUTHENTICATED where
+ * unknown. */
 enum bh_code bh_principal_find(struct bh_db *db, struct bh_arena *arena,
-    const uint8_t token_sha256[32], struct bh_principal *ret_principal, struct bh_error *err)
-    BH_MUSTCHECK;
+    const uint8_t token_sha256[32], struct bh_principal *ret_principal,
+    struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_principal_ensure(db, id, kind, cell, token_sha256, err): make or replace the principal ${id}. */
+/** bh_principal_ensure(db, id, kind, cell, token_sha256, err): make or replace the principal ${id}.
+ */
 enum bh_code bh_principal_ensure(struct bh_db *db, const char *id, const char *kind,
     const char *cell, const uint8_t token_sha256[32], struct bh_error *err) BH_MUSTCHECK;
 
@@ -223,8 +225,8 @@ struct bh_usage_value {
  * adds nothing.  Unknown tenants and meters: BH_E_INVALID, nothing is added.
  */
 enum bh_code bh_usage_post(struct bh_db *db, const char *source, uint64_t file_epoch,
-    int64_t sampled_us, const struct bh_usage_value *values, size_t count, struct bh_error *err)
-    BH_MUSTCHECK;
+    int64_t sampled_us, const struct bh_usage_value *values, size_t count,
+    struct bh_error *err) BH_MUSTCHECK;
 
 struct bh_usage_row {
     const char *tenant; /* id */
@@ -233,7 +235,8 @@ struct bh_usage_row {
     int64_t value;
 };
 
-/** bh_usage_list(...): rows of living tenants in [from, to), by tenant, meter, hour; ${list}->after is "<id> <meter> <hour µs>". */
+/** bh_usage_list(...): rows of living tenants in [from, to), by tenant, meter, hour; ${list}->after
+ * is "<id> <meter> <hour µs>". */
 enum bh_code bh_usage_list(struct bh_db *db, struct bh_arena *arena, const struct bh_list *list,
     const char *meter, int64_t from_us, int64_t to_us, struct bh_usage_row **ret_rows,
     size_t *ret_count, bool *ret_more, struct bh_error *err) BH_MUSTCHECK;
@@ -258,7 +261,8 @@ struct bh_cell_keys {
     size_t server_count;
 };
 
-/** bh_cell_keys_get(db, arena, cell, ret_keys, err): what is needed to derive the keys of ${cell}. */
+/** bh_cell_keys_get(db, arena, cell, ret_keys, err): what is needed to derive the keys of ${cell}.
+ */
 enum bh_code bh_cell_keys_get(struct bh_db *db, struct bh_arena *arena, const char *cell,
     struct bh_cell_keys *ret_keys, struct bh_error *err) BH_MUSTCHECK;
 
@@ -268,10 +272,10 @@ enum bh_code bh_cell_keys_get(struct bh_db *db, struct bh_arena *arena, const ch
  * and key epochs.  Later: brings endpoints up to date, else changes nothing.
  */
 struct bh_install_seed {
-    const char *cell;                 /* "main" */
-    const char *server;               /* "main" */
-    const char *database;             /* "shared1" */
-    const char *const *endpoints;     /* NULL-terminated: of the application */
+    const char *cell;             /* "main" */
+    const char *server;           /* "main" */
+    const char *database;         /* "shared1" */
+    const char *const *endpoints; /* NULL-terminated: of the application */
 };
 enum bh_code bh_install_ensure(
     struct bh_db *db, const struct bh_install_seed *seed, struct bh_error *err) BH_MUSTCHECK;

@@ -30,8 +30,8 @@ void bh_postgres_close(struct bh_postgres *postgres);
  * bh_postgres_use(postgres, database, err):
  * Have ${postgres}->conn be a live connection to ${database}, idle.
  */
-enum bh_code bh_postgres_use(struct bh_postgres *postgres, const char *database,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_postgres_use(
+    struct bh_postgres *postgres, const char *database, struct bh_error *err) BH_MUSTCHECK;
 
 extern const struct bh_driver bh_driver_schema;
 

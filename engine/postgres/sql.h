@@ -40,7 +40,8 @@ enum bh_code bh_sql_script(PGconn *conn, const char *sql, struct bh_error *err) 
 /** bh_sql_name(out, name): append ${name} as a quoted identifier. */
 void bh_sql_name(struct bh_buf *out, const char *name);
 
-/** bh_sql_literal(out, text): append ${text} as a string literal (standard_conforming_strings is on), for utility statements that take no parameters. */
+/** bh_sql_literal(out, text): append ${text} as a string literal (standard_conforming_strings is
+ * on), for utility statements that take no parameters. */
 void bh_sql_literal(struct bh_buf *out, const char *text);
 
 #endif
