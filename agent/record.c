@@ -73,20 +73,21 @@ get_uid(
 static bool
 endpoint_valid(struct bh_str s)
 {
-    struct bh_str path = {s.data + 5, s.len > 5 ? s.len - 5 : 0};
+    size_t colon = 0;
     if (s.len < 3 || s.len > ENDPOINT_MAX)
         return false;
-    for (size_t i = 0; i < s.len; i++)
+    for (size_t i = 0; i < s.len; i++) {
         if (s.data[i] <= ' ' || s.data[i] > '~')
             return false;
+        if (s.data[i] == ':')
+            colon = i;
+    }
     if (bh_str_starts(s, "unix:"))
-        return path.len >= 1 && path.data[0] == '/';
-    const char *colon = memrchr(s.data, ':', s.len);
-    if (!colon || colon == s.data)
-        return false;
-    struct bh_str port = {colon + 1, s.len - (size_t)(colon + 1 - s.data)};
-    uint64_t number;
-    return bh_str_uint(port, 65535, &number) && number > 0;
+        return s.len > 5 && s.data[5] == '/';
+    uint64_t port;
+    return colon > 0 &&
+           bh_str_uint((struct bh_str){s.data + colon + 1, s.len - colon - 1}, 65535, &port) &&
+           port > 0;
 }
 
 /* The snapshot keeps a set of endpoints as one text, parted by spaces. */

@@ -246,9 +246,11 @@ copy_ours(const struct bh_site *site, struct bh_error *err)
         snprintf(to, sizeof(to), "%s/%s", site->lib, rows[i].to);
         enum bh_code code =
             rows[i].mode ? bh_file_copy(from, to, rows[i].mode, err) : bh_tree_copy(from, to, err);
-        if (code != BH_OK)
-            bh_hint(
-                err, "install Bulkhead whole: tools/build <prefix>, then <prefix>/bin/bulkhead up");
+        if (code == BH_E_NOT_FOUND) {
+            bh_fail(err, BH_E_CONFIG, "%s is missing: Bulkhead is not installed whole", from);
+            bh_hint(err, "build it: tools/build %s", prefix);
+            return BH_E_CONFIG;
+        }
         BH_TRY(code);
     }
     return BH_OK;
