@@ -64,7 +64,9 @@ BEGIN
             -- other sessions
             OR p.proname IN ('pg_notify', 'pg_listening_channels', 'pg_terminate_backend', 'pg_cancel_backend',
                 'pg_stat_get_activity', 'pg_blocking_pids', 'pg_safe_snapshot_blocking_pids', 'pg_lock_status',
-                'pg_export_snapshot', 'pg_logical_emit_message')
+                'pg_export_snapshot', 'pg_logical_emit_message',
+                -- texts that other tenants' statements left in this session
+                'pg_prepared_statement')
             OR p.proname ~ '^pg_stat_get_backend_')
     LOOP
         EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);

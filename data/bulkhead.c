@@ -11,6 +11,7 @@
 #include "data/constant.h"
 #include "data/context.h"
 #include "data/guard.h"
+#include "data/log.h"
 #include "data/settings.h"
 #include "data/tenant_table.h"
 
@@ -56,4 +57,5 @@ _PG_init(void)
     bh_tenant_table_register();
     bh_context_register();
     bh_guard_install();
+    bh_log_install();
 }

@@ -34,12 +34,14 @@ struct own {
 };
 
 static struct own own;
+static uint64 proc_changes;
 
 static void
 proc_changed(Datum arg pg_attribute_unused(), int cache pg_attribute_unused(),
     uint32 hash pg_attribute_unused())
 {
     own.known = false;
+    proc_changes++;
 }
 
 void
@@ -66,7 +68,8 @@ static const struct own *
 own_functions(void)
 {
     Oid schema;
-    struct own found = {.known = true};
+    struct own found = {0};
+    uint64 changes = proc_changes;
 
     if (own.known)
         return &own;
@@ -76,6 +79,7 @@ own_functions(void)
         found.tenant_no = own_function(schema, "tenant_no", 0);
         found.tenant_id = own_function(schema, "tenant_id", 0);
     }
+    found.known = changes == proc_changes; /* looking up may be what hears of a change */
     own = found;
     return &own;
 }

@@ -16,6 +16,7 @@
 #include "storage/backendid.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -43,7 +44,6 @@ struct slot {
 struct bound {
     bool active;
     bool anonymous;
-    bool reseed; /* setseed() was called: the next tenant shall not inherit the sequence */
     int32 no;
     uint32 epoch;
     int guc_nest; /* 0: settings are as before enter() again */
@@ -385,30 +385,28 @@ bh_context_statement(void)
 void
 bh_context_function(Oid funcid)
 {
-    switch (funcid) {
-    case F_SETSEED:
-        bound.reseed = true;
-        break;
-    case F_NEXTVAL:
-    case F_SETVAL_REGCLASS_INT8:
-    case F_SETVAL_REGCLASS_INT8_BOOL:
-        if (bound.anonymous)
-            bh_raise_statement("changing a sequence in the scope \"anonymous\"");
-        break;
-    default:
-        break;
-    }
+    bool sequence = funcid == F_NEXTVAL || funcid == F_SETVAL_REGCLASS_INT8 ||
+                    funcid == F_SETVAL_REGCLASS_INT8_BOOL;
+
+    /* No portal runs: the fast path of the protocol, a statement that no other hook shows. */
+    if (ActivePortal == NULL)
+        bh_context_statement();
+    if (sequence && bound.anonymous)
+        bh_raise_statement("changing a sequence in the scope \"anonymous\"");
 }
 
 /* ---- the end ---- */
 
-/* What a tenant leaves in backend memory that no transaction undoes. */
+/*
+ * What a tenant leaves in backend memory that no transaction undoes.  random()
+ * is seeded anew each time: setseed() and SET seed choose what the next tenant
+ * would draw, and some draws are enough to foretell the others.
+ */
 static void
 forget_session_state(void)
 {
     ResetSequenceCaches(); /* lastval() and currval() */
-    if (bound.reseed)
-        DirectFunctionCall1(setseed, Float8GetDatum(pg_prng_double(&pg_global_prng_state)));
+    DirectFunctionCall1(setseed, Float8GetDatum(pg_prng_double(&pg_global_prng_state)));
 }
 
 static void

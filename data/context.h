@@ -21,16 +21,18 @@ bool bh_context_bound(void);
 
 /**
  * bh_context_statement():
- * Called before each statement of a bound transaction.  Raises where the
- * transaction is too old, or the tenant's epoch is not that of the token any
- * more; makes the transaction read only again where its scope is `anonymous`.
+ * Called before each statement of a bound transaction, and before a portal goes
+ * on.  Raises where the transaction is too old, or the tenant's epoch is not that
+ * of the token any more; makes the transaction read only again where its scope is
+ * `anonymous`.
  */
 void bh_context_statement(void);
 
 /**
  * bh_context_function(funcid):
  * Called before a function is first called in a statement of a bound
- * transaction.  Raises TN005 where an `anonymous` scope may not call it.
+ * transaction.  Raises TN005 where an `anonymous` scope may not call it, and as
+ * bh_context_statement() does where the call is the statement (fast path).
  */
 void bh_context_function(Oid funcid);
 

@@ -1,6 +1,7 @@
 #include "postgres.h"
 
 #include "access/parallel.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
@@ -20,6 +21,7 @@
 
 static planner_hook_type next_planner;
 static ExecutorStart_hook_type next_executor_start;
+static ExecutorRun_hook_type next_executor_run;
 static ProcessUtility_hook_type next_utility;
 static object_access_hook_type next_object_access;
 
@@ -208,7 +210,8 @@ guard_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
     const char *what;
 
     if (!bound) {
-        if (denied_by_default() && !utility_allowed_unbound(stmt))
+        /* In this order: in an aborted transaction nothing may be looked up. */
+        if (!utility_allowed_unbound(stmt) && denied_by_default())
             bh_raise_unbound();
         bh_context_expect(NULL); /* what a utility statement runs is no statement of the client */
     }
@@ -216,7 +219,8 @@ guard_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
         what = denied_bound(stmt);
         if (what != NULL)
             bh_raise_statement(what);
-        if (!is_rollback(stmt))
+        /* COMMIT of an aborted transaction is a rollback too, and nothing may be read there. */
+        if (!is_rollback(stmt) && !IsAbortedTransactionBlockState())
             bh_context_statement();
         /* A procedure that commits would go on without its tenant: keep it from committing at all.
          */
@@ -318,6 +322,18 @@ guard_executor_start(QueryDesc *query, int flags)
     PG_END_TRY();
 }
 
+static void
+guard_executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool once)
+{
+    /* A portal goes on: without this one could be read in small parts beyond every limit. */
+    if (!once && bh_context_bound())
+        bh_context_statement();
+    if (next_executor_run)
+        next_executor_run(query, direction, count, once);
+    else
+        standard_ExecutorRun(query, direction, count, once);
+}
+
 /*
  * Function calls that no query above shows: the fast path of the protocol,
  * CHECK expressions of domains, expressions that a procedural language keeps.
@@ -351,6 +367,8 @@ bh_guard_install(void)
     planner_hook = guard_planner;
     next_executor_start = ExecutorStart_hook;
     ExecutorStart_hook = guard_executor_start;
+    next_executor_run = ExecutorRun_hook;
+    ExecutorRun_hook = guard_executor_run;
     next_utility = ProcessUtility_hook;
     ProcessUtility_hook = guard_utility;
     next_object_access = object_access_hook;
