@@ -85,7 +85,8 @@ check_tenants(struct bh_db *db, const struct columns *columns, struct bh_error *
 /*
  * What grew since the last post of this source and file epoch goes to the hour
  * of the sample, and the new values are kept.  A clock that runs ahead cannot
- * put usage into the future.
+ * put usage into the future, and a sum too large for the column stops at its
+ * end: one absurd counter must not keep all the others of a post out.
  */
 static const char add_sql[] =
     "WITH input AS (SELECT no, meter, max(value) AS value"
@@ -105,7 +106,8 @@ static const char add_sql[] =
     " INSERT INTO usage AS u (no, meter, hour, value)"
     " SELECT no, meter, date_trunc('hour', clock.at), more FROM grown CROSS JOIN clock"
     " ORDER BY no, meter"
-    " ON CONFLICT (no, meter, hour) DO UPDATE SET value = u.value + excluded.value";
+    " ON CONFLICT (no, meter, hour) DO UPDATE SET"
+    "  value = least(u.value::numeric + excluded.value, 9223372036854775807)::bigint";
 
 struct post {
     const char *source;

@@ -801,6 +801,17 @@ def test_illegal_usage(api, tenant, change, pointers):
     problem(api.call("POST", "/v1/usage", body, token=AGENT), 422, "invalid", pointers)
 
 
+def test_usage_too_large_for_its_column(api, tenant):
+    """Where the sum of an hour ends at the largest number, the post's other values still count."""
+    path, most = f"/v1/usage?tenant={tenant['id']}", 2**63 - 1
+    for source in ("edge-1/a", "edge-1/b"):
+        body = usage_body(tenant["no"], most, source=source)
+        body["values"].append({"no": tenant["no"], "meter": "denied", "value": 4})
+        assert api.call("POST", "/v1/usage", body, token=AGENT).status == 204
+    values = {item["meter"]: item["value"] for item in api.call("GET", path).json()["items"]}
+    assert values == {"requests": most, "denied": 8}
+
+
 def test_usage_of_unknown_tenant(api, tenant):
     body = usage_body(tenant["no"], 1, source="edge-1/unknown")
     body["values"].append({"no": 2**31 - 1, "meter": "requests", "value": 1})
