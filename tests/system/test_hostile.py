@@ -1,0 +1,313 @@
+"""Hostile requests as raw bytes, and what of them reached an application.
+
+Each case differs from a good request of acme's user in what it names; the good one is the control and
+is sent beside it.  Whatever nginx makes of the bytes: only acme's application may hear of them, as acme.
+"""
+import json
+import os
+import time
+
+import pytest
+
+import bhtoken
+from edgefix import Answer, Echo, Edge, Tenant, decode
+
+SILENCE_S = float(os.environ.get("BULKHEAD_TEST_SILENCE", "0.06"))
+IDENTITY = ("x-tenant-id", "x-tenant-tier", "x-scope-orgid", "x-bulkhead-token", "x-bulkhead-database", "x-request-id",
+            "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "traceparent", "host")
+
+
+class Recorder(Echo):
+    """An echo that remembers what arrived: (request line, [[name, value]…], body)."""
+
+    def __init__(self, address, name):
+        self.seen = []
+        super().__init__(address, name)
+
+    def _answer(self, client, line, headers, body):
+        self.seen.append((line, headers, body))
+        return super()._answer(client, line, headers, body)
+
+
+@pytest.fixture(scope="module")
+def edge():
+    edge = Edge(workers=1)
+    for no, id in ((42, "acme"), (7, "globex")):
+        port = edge.ports.take()
+        echo = Recorder(("127.0.0.1", port), id)
+        edge.echoes.append(echo)
+        tenant = Tenant(no, id, endpoints=[f"127.0.0.1:{port}"], database="shared1" if id == "acme" else "t7")
+        setattr(edge, id, tenant)
+        setattr(edge, f"{id}_app", echo)
+    edge.write_keyring()
+    edge.put(edge.acme, edge.globex)
+    edge.start()
+    yield edge
+    errors = edge.errors()
+    edge.stop()
+    assert "signal" not in errors, f"a worker died:\n{errors}"
+
+
+def exchange(edge, data):
+    """Send bytes; all that comes before the end, or before a silence after the first answer."""
+    received = b""
+    with edge.connect() as sock:
+        sock.sendall(data)
+        try:
+            while part := sock.recv(65536):
+                received += part
+                sock.settimeout(SILENCE_S)
+        except (TimeoutError, ConnectionResetError):
+            pass
+    return received
+
+
+def answers(data):
+    """The answers in a row of bytes; one without a status line (HTTP/0.9) has status 0."""
+    found = []
+    while data:
+        answer = Answer(data)
+        rest = answer.body
+        if answer.status == 0:
+            return found + [answer]
+        length = int(answer.get("Content-Length") or 0)
+        answer.body, data = rest[:length], rest[length:]
+        found.append(answer)
+    return found
+
+
+def build(edge, method="GET", target="/orders", version="HTTP/1.1", host="acme.localhost", auth="Bearer {token}",
+          extra=(), body="", end="\r\n", host_line="Host: {host}", auth_line="Authorization: {auth}"):
+    token = edge.good_token
+    lines = [f"{method} {target} {version}" if version else f"{method} {target}"]
+    if host is not None:
+        lines.append(host_line.replace("{host}", host))
+    if auth is not None:
+        lines.append(auth_line.replace("{auth}", auth))
+    lines += extra
+    text = end.join(lines) + end + end + body
+    for name, value in edge.words.items():
+        text = text.replace("{%s}" % name, value)
+    return text.replace("{token}", token).encode("latin-1")
+
+
+@pytest.fixture(scope="module")
+def words(edge):
+    """What cases may name in braces."""
+    edge.good_token = good = edge.token(edge.acme)
+    header, payload, mac = good.split(".")
+    key = bhtoken.tenant_user_key(edge.keys.user(), edge.acme.uid.bytes, 1)
+    other = bhtoken.tenant_user_key(edge.keys.user(), edge.globex.uid.bytes, 1)
+    none = bhtoken.b64(decode(good)[0].replace("HS256", "none").encode())
+    globex_head = decode(edge.token(edge.globex))[0]
+    tail = "A" if mac[-9] != "A" else "B"
+    edge.words = {
+        "globex_token": edge.token(edge.globex), "none": f"{none}.{payload}.", "none_signed": f"{none}.{payload}.{mac}",
+        "kid_of_globex": bhtoken.sign_raw(key, globex_head, decode(good)[1]),
+        "kid_and_key_of_globex": bhtoken.sign_raw(other, globex_head, decode(good)[1]),
+        "old_epoch": edge.token(edge.acme, epoch=0), "same_tail": f"{header}.{payload}.{mac[:-9]}{tail}{mac[-8:]}",
+        "other_payload_same_tail": f"{header}.{edge.token(edge.acme, sub='root').split('.')[1]}.{mac}",
+        "expired": edge.token(edge.acme, iat=int(time.time()) - 1000, exp=int(time.time()) - 100),
+        "port": str(edge.port), "long": "a" * 12000, "huge": "a" * 70000,
+    }
+    return edge.words
+
+
+def check_arrivals(edge, start):
+    """What came to acme's application since, each as acme; nothing came to globex's."""
+    assert edge.globex_app.seen[start[1]:] == [], "another tenant's application got it"
+    arrived = edge.acme_app.seen[start[0]:]
+    for line, headers, _ in arrived:
+        got = {}
+        for name, value in headers:
+            got.setdefault(name.lower().replace("_", "-"), []).append(value)
+        for name in IDENTITY:
+            assert len(got.get(name, [])) == 1, f"{name}: {got.get(name)} in {line}"
+        one = {name: got[name][0] for name in IDENTITY}
+        claims = json.loads(decode(one["x-bulkhead-token"])[1])
+        assert (claims["tenant"], claims["no"], claims["aud"]) == ("acme", 42, "main/shared1")
+        assert claims["scope"] in ("", "anonymous") and (claims["scope"] == "") == (claims["sub"] != "anonymous")
+        assert one["x-tenant-id"] == one["x-scope-orgid"] == "acme" and one["host"] == "acme.localhost"
+        assert one["x-bulkhead-database"] == "shared1" and one["x-forwarded-for"] == "127.0.0.1"
+        assert one["x-forwarded-host"].split(":")[0] == "acme.localhost" and one["x-forwarded-proto"] == "http"
+        assert not {"authorization", "upgrade", "te", "keep-alive", "transfer-encoding",
+                    "forwarded"} & set(got), got
+        assert not [name for name in got if name.startswith(("x-tenant-", "x-bulkhead-", "x-forwarded-", "x-original-",
+                                                            "x-rewrite-")) and name not in IDENTITY]
+        assert "connection" not in got, got["connection"]
+    return arrived
+
+
+def attempt(edge, data):
+    start = len(edge.acme_app.seen), len(edge.globex_app.seen)
+    got = answers(exchange(edge, data))
+    return got, check_arrivals(edge, start)
+
+
+def refused(status, code, **parts):
+    return parts, [(status, code)], []
+
+
+def passes(line="GET /orders HTTP/1.1", arrives=b"", **parts):
+    return parts, [(200, None)], [(line, arrives)]
+
+
+CHUNKED = ["Transfer-Encoding: chunked"]
+INSIDE = "GET /smuggled HTTP/1.1\r\nHost: globex.localhost\r\n\r\n"
+SMUGGLED = "GET /smuggled HTTP/1.1\r\nHost: globex.localhost\r\nAuthorization: Bearer {globex_token}\r\n\r\n"
+
+
+def post(*extra, body="", **parts):
+    return {"method": "POST", "extra": list(extra), "body": body, **parts}
+
+
+CASES = {
+    # ---- headers that outsiders may not say ----
+    "spoof twice": passes(extra=["X-Tenant-ID: globex", "X-Tenant-ID: globex", "x-tenant-id: globex"]),
+    "spoof after a tab": passes(extra=["X-Tenant-ID:\tglobex", "X-Bulkhead-Token:\t{globex_token}"]),
+    "spoof without value": passes(extra=["X-Tenant-ID:", "X-Bulkhead-Token:", "X-Scope-OrgID: "]),
+    "spoof with underscores": passes(extra=["X_Tenant_ID: globex", "X-Bulkhead_Token: {globex_token}", "HTTP_X_TENANT_ID: x"]),
+    "spoof with dots": passes(extra=["X.Tenant.ID: globex", "X-Bulkhead.Token: x"]),
+    "spoof with a space before the colon": refused(400, "bad-request", extra=["X-Tenant-ID : globex"]),
+    "spoof folded": refused(400, "bad-request", extra=["X-Fold: a\r\n X-Tenant-ID: globex"]),
+    "spoof behind a bare LF": passes(extra=["X-A: 1\nX-Tenant-ID: globex\nX-Bulkhead-Token: x"]),
+    "spoof behind a bare CR": refused(400, "bad-request", extra=["X-A: 1\rX-Tenant-ID: globex"]),
+    "spoof behind a NUL": refused(400, "bad-request", extra=["X-A: 1\0X-Tenant-ID: globex"]),
+    "spoof as trailer": passes("POST /orders HTTP/1.1", b"ab", **post(
+        *CHUNKED, "Trailer: X-Bulkhead-Token", body="2\r\nab\r\n0\r\nX-Bulkhead-Token: x\r\nX-Tenant-ID: globex\r\n\r\n")),
+    "hop-by-hop token": passes(extra=["Connection: keep-alive, X-Bulkhead-Token, X-Tenant-ID, X-Bulkhead-Database"]),
+    "hop-by-hop authorization": passes(extra=["Connection: Authorization, Host"]),
+    "all of X-Forwarded": passes(extra=[f"X-Forwarded-{name}: evil" for name in (
+        "For", "Proto", "Host", "Port", "Prefix", "Server", "Ssl", "Scheme", "By", "Uri", "Client-Cert")]),
+    "forwarded by others": passes(extra=["Forwarded: for=evil;host=globex.localhost", "X-Original-URL: /admin",
+                                         "X-Rewrite-URL: /admin", "X-Original-Host: globex.localhost"]),
+    "two traces": passes(extra=["traceparent: 00-" + "1" * 32 + "-" + "2" * 16 + "-01"] * 2 + ["tracestate: evil=1"]),
+    "200 spoofed headers": passes(extra=["X-Tenant-ID: globex", "X-Bulkhead-Token-a: b"] * 100),
+    # ---- the wrong tenant ----
+    "two hosts": refused(400, "bad-request", extra=["Host: globex.localhost"]),
+    "two equal hosts": refused(400, "bad-request", extra=["Host: acme.localhost"]),
+    "host list": refused(400, "bad-request", host="acme.localhost, globex.localhost"),
+    "host list without space": refused(404, "tenant-unknown", host="globex.localhost,acme.localhost"),
+    "host with userinfo": refused(404, "tenant-unknown", host="globex@acme.localhost"),
+    "host with userinfo behind a port": passes(host="acme.localhost:80@globex.localhost"),
+    "host behind two colons": refused(404, "tenant-unknown", host="globex.localhost:acme.localhost:1"),
+    "host with percent": refused(404, "tenant-unknown", host="acm%65.localhost"),
+    "host with an encoded dot": refused(404, "tenant-unknown", host="acme%2elocalhost"),
+    "host with two dots at its end": refused(400, "bad-request", host="acme.localhost.."),
+    "host with an empty label": refused(400, "bad-request", host="acme..localhost"),
+    "host with a slash": refused(400, "bad-request", host="acme.localhost/globex.localhost"),
+    "host with a NUL": refused(400, "bad-request", host="acme.localhost\0.evil"),
+    "host in two labels": refused(404, "tenant-unknown", host="globex.acme.localhost"),
+    "host with a homograph": refused(404, "tenant-unknown", host="\xd0\xb0cme.localhost"),
+    "host of 4 kB": refused(404, "tenant-unknown", host="a" * 4096 + ".localhost"),
+    "host reserved": refused(404, "tenant-unknown", host="admin.localhost"),
+    "host in capitals": passes(host="ACME.LOCALHOST.:{port}"),
+    "no host": refused(400, "bad-request", host=None),
+    "no host, HTTP/1.0": refused(400, "tenant-missing", host=None, version="HTTP/1.0"),
+    "another in the request line": refused(400, "tenant-conflict", target="http://globex.localhost/orders"),
+    "base domain in the request line": refused(400, "tenant-conflict", target="http://localhost/orders"),
+    "userinfo in the request line": refused(400, "bad-request", target="http://globex@acme.localhost/orders"),
+    "https in the request line": refused(400, "tenant-conflict", target="https://globex.localhost/orders"),
+    "own name in the request line": passes(target="http://ACME.localhost.:1/orders"),
+    "only the request line names a host": refused(400, "bad-request", host=None, target="http://acme.localhost/orders"),
+    "only the line names a host, HTTP/1.0": refused(400, "tenant-missing", host=None, version="HTTP/1.0",
+                                                    target="http://acme.localhost/orders"),
+    # ---- credentials ----
+    "scheme in lower case": passes(auth="bearer {token}"),
+    "scheme in capitals, spaces": passes(auth="BEARER   {token}"),
+    "scheme and a tab": refused(401, "token-invalid", auth="Bearer\t{token}"),
+    "scheme alone": refused(401, "token-invalid", auth="Bearer"),
+    "no scheme": refused(401, "token-invalid", auth="{token}"),
+    "basic": refused(401, "token-invalid", auth="Basic {token}"),
+    "list": refused(401, "token-invalid", auth="Bearer {token}, Bearer {globex_token}"),
+    "list without space": refused(401, "token-invalid", auth="Bearer {token},{token}"),
+    "two in one": refused(401, "token-invalid", auth="Bearer {token} {token}"),
+    "quoted": refused(401, "token-invalid", auth='Bearer "{token}"'),
+    "parameter behind it": refused(401, "token-invalid", auth="Bearer {token};x=1"),
+    "twice": refused(400, "bad-request", extra=["Authorization: Bearer {token}"]),
+    "twice, one empty": refused(400, "bad-request", extra=["authorization:"]),
+    "folded": refused(400, "bad-request", auth="Bearer\r\n {token}"),
+    "name with a space": refused(400, "bad-request", auth_line="Authorization : {auth}"),
+    "name with an underscore": refused(401, "credential-missing", auth_line="Authorization_: {auth}"),
+    "for a proxy": refused(401, "credential-missing", auth_line="Proxy-Authorization: {auth}"),
+    "as cookie": refused(401, "credential-missing", auth_line="Cookie: Authorization={auth}"),
+    "in the query": refused(401, "credential-missing", auth=None, target="/orders?access_token={token}&token={token}"),
+    "as tenant token": refused(401, "credential-missing", auth_line="X-Bulkhead-Token: {token}"),
+    "as trailer of": refused(401, "credential-missing", **post(
+        *CHUNKED, auth=None, body="0\r\nAuthorization: Bearer {token}\r\n\r\n")),
+    "of another tenant": refused(401, "token-tenant-mismatch", auth="Bearer {globex_token}"),
+    "alg none": refused(401, "token-invalid", auth="Bearer {none}"),
+    "alg none, signed": refused(401, "token-invalid", auth="Bearer {none_signed}"),
+    "kid of another tenant": refused(401, "token-invalid", auth="Bearer {kid_of_globex}"),
+    "kid and key of another tenant": refused(401, "token-tenant-mismatch", auth="Bearer {kid_and_key_of_globex}"),
+    "epoch before": refused(401, "token-invalid", auth="Bearer {old_epoch}"),
+    "expired": refused(401, "token-expired", auth="Bearer {expired}"),
+    "last bytes of a cached one": refused(401, "token-invalid", auth="Bearer {same_tail}"),
+    "signature of a cached one": refused(401, "token-invalid", auth="Bearer {other_payload_same_tail}"),
+    "12 kB": refused(401, "token-invalid", auth="Bearer {long}"),
+    # ---- paths: only `/` needs no credential ----
+    "home": passes(line="GET / HTTP/1.1", auth=None, target="/"),
+    "home with a query": passes(line="GET /?x=/../orders HTTP/1.1", auth=None, target="/?x=/../orders"),
+    "home with a fragment": refused(401, "credential-missing", auth=None, target="/#/orders"),
+    "wrong credential at home": refused(401, "token-invalid", auth="Bearer x", target="/"),
+    **{f"nearly home: {path}": refused(401, "credential-missing", auth=None, target=path) for path in (
+        "//", "/.", "/./", "/%2f", "/;x", "/index", "/index.html", "/%20", "/a/..", "/orders/..", "/orders/%2e%2e",
+        "/%2e", "/%3f", "/%3F/../orders", "/\\", "///", "/%23", "/%252f")},
+    **{f"above the root: {path}": refused(400, "bad-request", target=path) for path in (
+        "/../orders", "/%2e%2e/orders", "/..%2forders", "/%2F..%2f../orders")},
+    "encoded NUL": refused(400, "bad-request", target="/orders%00"),
+    "path is forwarded as it came": passes(line="GET /a/%2e%2E/b%2f//;x?y=%00&z=\\ HTTP/1.1",
+                                           target="/a/%2e%2E/b%2f//;x?y=%00&z=\\"),
+    "internal location": refused(404, "not-found", target="/bulkhead-problem/"),
+    # ---- methods and versions ----
+    "CONNECT": refused(400, "bad-request", method="CONNECT", target="globex.localhost:80"),
+    "CONNECT to a path": refused(405, "method-not-allowed", method="CONNECT"),
+    "TRACE": refused(405, "method-not-allowed", method="TRACE"),
+    "OPTIONS *": refused(400, "bad-request", method="OPTIONS", target="*"),
+    "lower-case method": refused(400, "bad-request", method="get"),
+    "HTTP/2 preface": refused(400, "bad-request", method="PRI", target="*", version="HTTP/2.0"),
+    "HTTP/9.9": refused(505, "internal", version="HTTP/9.9"),
+    "HTTP/0.9 by POST": ({"version": "", "method": "POST"}, [(0, None)], []),
+    "HTTP/0.9": ({"version": "", "extra": [], "auth": None}, [(0, None)], []),
+    "h2c": passes(extra=["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"]),
+    "websocket": passes(extra=["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+                               "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]),
+    # ---- framing ----
+    "length and chunks": refused(400, "bad-request", **post("Content-Length: 4", *CHUNKED, body="0\r\n\r\n" + SMUGGLED)),
+    "chunks and length": refused(400, "bad-request", **post(*CHUNKED, "Content-Length: 4", body="0\r\n\r\n" + SMUGGLED)),
+    "two lengths": refused(400, "bad-request", **post("Content-Length: 0", "Content-Length: 9", body=SMUGGLED)),
+    "two equal lengths": refused(400, "bad-request", **post("Content-Length: 2", "Content-Length: 2", body="ab")),
+    "length list": refused(400, "bad-request", **post("Content-Length: 2, 2", body="ab")),
+    "length with a sign": refused(400, "bad-request", **post("Content-Length: +2", body="ab")),
+    "negative length": refused(400, "bad-request", **post("Content-Length: -1", body="ab")),
+    "length of 2^64+2": refused(400, "bad-request", **post("Content-Length: 18446744073709551618", body="ab")),
+    "two encodings": refused(400, "bad-request", **post(*CHUNKED, "Transfer-Encoding: identity", body="0\r\n\r\n")),
+    "encoding xchunked": refused(501, "internal", **post("Transfer-Encoding: xchunked", body="0\r\n\r\n" + SMUGGLED)),
+    "encoding list": refused(501, "internal", **post("Transfer-Encoding: chunked, identity", body="0\r\n\r\n" + SMUGGLED)),
+    "chunks in HTTP/1.0": refused(400, "bad-request", **post(*CHUNKED, version="HTTP/1.0", body="0\r\n\r\n")),
+    "a chunk too large": refused(400, "bad-request", **post(*CHUNKED, body="FFFFFFFFFFFFFFFF1\r\nab\r\n0\r\n\r\n")),
+    "a chunk without size": refused(400, "bad-request", **post(*CHUNKED, body="\r\nab\r\n0\r\n\r\n")),
+    "chunk extensions": passes("POST /orders HTTP/1.1", b"ab", **post(*CHUNKED, body="2;a=b\r\nab\r\n0;c\r\n\r\n")),
+    "a request inside a body": passes("POST /orders HTTP/1.1", INSIDE.encode(), **post(
+        f"Content-Length: {len(INSIDE)}", body=INSIDE)),
+    "body of a GET": passes(arrives=b"ab", extra=["Content-Length: 2"], body="ab"),
+    "unknown expectation": passes(extra=["Expect: the-unexpected"]),
+    # ---- sizes ----
+    "a header of 70 kB": refused(400, "bad-request", extra=["X-Long: {huge}"]),
+    "a path of 70 kB": refused(414, "bad-request", target="/{huge}"),
+    "a body too large": refused(413, "too-large", **post("Content-Length: 99999999")),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_hostile(edge, words, name):
+    parts, expected, arrives = CASES[name]
+    good, arrived = attempt(edge, build(edge))
+    assert [(a.status, a.code) for a in good] == [(200, None)] and [a[0] for a in arrived] == ["GET /orders HTTP/1.1"]
+    got, arrived = attempt(edge, build(edge, **parts))
+    assert [(a.status, a.code if a.status else None) for a in got] == expected, got
+    assert [(line, body) for line, _, body in arrived] == arrives
+    for answer in got:
+        assert b"<html" not in answer.raw.lower()
+        if answer.status >= 400:
+            assert b"globex" not in answer.raw and edge.good_token.encode() not in answer.raw, "input is echoed"
