@@ -47,9 +47,11 @@ static const struct {
     {405, BH_E_METHOD_NOT_ALLOWED, "the edge does not pass this method on"},
     {413, BH_E_TOO_LARGE, NULL},
     {414, BH_E_BAD_REQUEST, "the request line is too long"},
+    {501, BH_E_BAD_REQUEST, "the edge does not know this transfer coding"},
     {502, BH_E_UPSTREAM_FAILED, NULL},
     {503, BH_E_NOT_READY, NULL},
     {504, BH_E_UPSTREAM_TIMEOUT, NULL},
+    {505, BH_E_BAD_REQUEST, "the edge does not speak this version of HTTP"},
 };
 
 static const struct wording *
@@ -124,16 +126,12 @@ static ngx_int_t
 send_body(ngx_http_request_t *r, ngx_uint_t status, ngx_buf_t *body)
 {
     static const ngx_str_t type = ngx_string("application/problem+json");
-    ngx_int_t rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
     r->headers_out.status = status;
     r->headers_out.content_type = type;
     r->headers_out.content_type_len = type.len;
     r->headers_out.content_length_n = body->last - body->pos;
     ngx_http_clear_last_modified(r);
-    rc = ngx_http_send_header(r);
+    ngx_int_t rc = ngx_http_send_header(r);
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
         return rc;
     }
@@ -145,6 +143,11 @@ static ngx_int_t
 answer(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t status, enum bh_code code,
     const char *detail)
 {
+    /* First: a body that cannot be read leads to another answer, without these headers. */
+    ngx_int_t rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
     ctx->code = code;
     ngx_buf_t *body = make_body(r, ctx, status, code, detail);
     if (body == NULL || !add_headers(r, ctx, code)) {

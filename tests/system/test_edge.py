@@ -261,7 +261,7 @@ def test_other_refusals_of_nginx(edge):
     answer = edge.raw(b"TRACE / HTTP/1.1\r\nHost: acme.localhost\r\n\r\n")
     assert (answer.status, answer.code) == (405, "method-not-allowed")
     answer = edge.raw(b"GET / HTTP/9.9\r\nHost: acme.localhost\r\n\r\n")
-    assert (answer.status, answer.code) == (505, "internal")
+    assert (answer.status, answer.code) == (505, "bad-request")
     head = f"POST /x HTTP/1.1\r\nHost: acme.localhost\r\n{edge.bearer(edge.acme)}\r\nContent-Length: 99999999\r\n\r\n"
     answer = edge.raw(head.encode())
     assert (answer.status, answer.code) == (413, "too-large")

@@ -266,7 +266,7 @@ CASES = {
     "OPTIONS *": refused(400, "bad-request", method="OPTIONS", target="*"),
     "lower-case method": refused(400, "bad-request", method="get"),
     "HTTP/2 preface": refused(400, "bad-request", method="PRI", target="*", version="HTTP/2.0"),
-    "HTTP/9.9": refused(505, "internal", version="HTTP/9.9"),
+    "HTTP/9.9": refused(505, "bad-request", version="HTTP/9.9"),
     "HTTP/0.9 by POST": ({"version": "", "method": "POST"}, [(0, None)], []),
     "HTTP/0.9": ({"version": "", "extra": [], "auth": None}, [(0, None)], []),
     "h2c": passes(extra=["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"]),
@@ -282,10 +282,12 @@ CASES = {
     "negative length": refused(400, "bad-request", **post("Content-Length: -1", body="ab")),
     "length of 2^64+2": refused(400, "bad-request", **post("Content-Length: 18446744073709551618", body="ab")),
     "two encodings": refused(400, "bad-request", **post(*CHUNKED, "Transfer-Encoding: identity", body="0\r\n\r\n")),
-    "encoding xchunked": refused(501, "internal", **post("Transfer-Encoding: xchunked", body="0\r\n\r\n" + SMUGGLED)),
-    "encoding list": refused(501, "internal", **post("Transfer-Encoding: chunked, identity", body="0\r\n\r\n" + SMUGGLED)),
+    "encoding xchunked": refused(501, "bad-request", **post("Transfer-Encoding: xchunked", body="0\r\n\r\n" + SMUGGLED)),
+    "encoding list": refused(501, "bad-request", **post("Transfer-Encoding: chunked, identity", body="0\r\n\r\n" + SMUGGLED)),
     "chunks in HTTP/1.0": refused(400, "bad-request", **post(*CHUNKED, version="HTTP/1.0", body="0\r\n\r\n")),
     "a chunk too large": refused(400, "bad-request", **post(*CHUNKED, body="FFFFFFFFFFFFFFFF1\r\nab\r\n0\r\n\r\n")),
+    "a chunk without size, no credential": refused(400, "bad-request", **post(*CHUNKED, auth=None, body="x\r\n")),
+    "a chunk without size, no tenant": refused(400, "bad-request", **post(*CHUNKED, host="nobody.localhost", body="x\r\n")),
     "a chunk without size": refused(400, "bad-request", **post(*CHUNKED, body="\r\nab\r\n0\r\n\r\n")),
     "chunk extensions": passes("POST /orders HTTP/1.1", b"ab", **post(*CHUNKED, body="2;a=b\r\nab\r\n0;c\r\n\r\n")),
     "a request inside a body": passes("POST /orders HTTP/1.1", INSIDE.encode(), **post(
@@ -310,4 +312,6 @@ def test_hostile(edge, words, name):
     for answer in got:
         assert b"<html" not in answer.raw.lower()
         if answer.status >= 400:
+            assert len(answer.all("X-Request-Id")) == len(answer.all("Cache-Control")) == (answer.status > 0)
+            assert len(answer.all("WWW-Authenticate")) == (answer.status == 401)
             assert b"globex" not in answer.raw and edge.good_token.encode() not in answer.raw, "input is echoed"
