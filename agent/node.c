@@ -7,6 +7,8 @@
 
 #include "agent/log.h"
 
+#define WRITER_WAIT_US 3000000
+
 /* How old the snapshot is that an earlier agent left: its file says when it was last written. */
 static int64_t
 last_write_us(const char *snapshot)
@@ -22,6 +24,19 @@ last_write_us(const char *snapshot)
     return bh_mono_us() - (age > 0 ? age : 0);
 }
 
+/* The agent before us may be on its way out: its files close one after the other. */
+static enum bh_code
+open_writer(struct bh_node *node, struct bh_error *err)
+{
+    int64_t until = bh_mono_us() + WRITER_WAIT_US;
+    for (;;) {
+        enum bh_code code = bh_writer_open(node->config.snapshot, &node->writer, err);
+        if (code != BH_E_CONFLICT || bh_mono_us() > until)
+            return code;
+        nanosleep(&(struct timespec){0, 20000000}, NULL);
+    }
+}
+
 enum bh_code
 bh_node_open(struct bh_node *node, const struct bh_node_config *config, struct bh_error *err)
 {
@@ -35,7 +50,7 @@ bh_node_open(struct bh_node *node, const struct bh_node_config *config, struct b
     pthread_cond_init(&node->changed, &attr);
     pthread_condattr_destroy(&attr);
     node->heard_us = last_write_us(config->snapshot);
-    BH_TRY(bh_writer_open(config->snapshot, &node->writer, err));
+    BH_TRY(open_writer(node, err));
     BH_TRY(bh_writer_meta_get(node->writer, &node->meta, err));
     node->keyring = node->meta.keyring;
     node->commits = 1; /* not counted yet */

@@ -23,12 +23,14 @@ parse_stat(char *text, struct bh_proc *ret_proc)
         return false;
     *close = '\0';
     snprintf(ret_proc->name, sizeof(ret_proc->name), "%s", open + 1);
-    int session;
+    int session, threads;
     uint64_t started;
     if (sscanf(close + 1,
-            " %c %*d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64,
-            &ret_proc->state, &session, &started) != 3)
+            " %c %*d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d %*d %" SCNu64,
+            &ret_proc->state, &session, &threads, &started) != 4)
         return false;
+    /* A leader may be a zombie while its threads still hold files and ports. */
+    ret_proc->dead = (ret_proc->state == 'Z' && threads <= 1) || ret_proc->state == 'X';
     ret_proc->session = session;
     ret_proc->started = started;
     return true;
@@ -55,8 +57,7 @@ bool
 bh_proc_alive(pid_t pid, uint64_t started)
 {
     struct bh_proc proc;
-    return bh_proc_read(pid, &proc) && proc.started == started && proc.state != 'Z' &&
-           proc.state != 'X';
+    return bh_proc_read(pid, &proc) && proc.started == started && !proc.dead;
 }
 
 bool
@@ -81,7 +82,7 @@ bh_proc_each(void (*visit)(void *arg, const struct bh_proc *proc), void *arg)
         uint64_t pid;
         struct bh_proc proc;
         if (bh_str_uint(bh_str_of(entry->d_name), INT32_MAX, &pid) &&
-            bh_proc_read((pid_t)pid, &proc) && proc.state != 'Z')
+            bh_proc_read((pid_t)pid, &proc) && !proc.dead)
             visit(arg, &proc);
     }
     closedir(dir);

@@ -15,7 +15,8 @@ struct bh_proc {
     pid_t pid;
     pid_t session;
     uint64_t started;
-    char state; /* 'Z': dead, waits to be reaped */
+    char state;
+    bool dead; /* all of it: waits only to be reaped */
     char name[32];
 };
 

@@ -509,7 +509,10 @@ class Node:
     def start(self):
         self.log = open(self.stack.dir / "node.log", "ab")
         self.process = self.run(self.arguments(), stderr=self.log)
-        wait_for(lambda: call(self.stack.ports["agent"], "GET", "/readyz").status == 200, 15, "the node is ready")
+        try:
+            wait_for(lambda: call(self.stack.ports["agent"], "GET", "/readyz").status == 200, 15, "the node is ready")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {(self.stack.dir / 'node.log').read_text()[-2000:]}") from None
 
     def status(self):
         return call(self.stack.ports["agent"], "GET", "/status").json()
@@ -644,7 +647,7 @@ def test_a_new_incarnation_replaces_all(node):
     wait_for(lambda: node.status()["snapshot"]["incarnation"] != old, 20, "the new incarnation is taken")
     assert ("GET", "/v1/feed/snapshot", 200) in node.wire.requests
     assert node.status()["tenants"]["active"] == 3
-    node.rate("acme", 500)
+    node.rate("acme", 501)
     assert node.served_rate("acme")
 
 
