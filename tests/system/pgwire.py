@@ -23,6 +23,8 @@ class Answer:
         self.value = None    # of a fast-path call
         self.suspended = 0
         self.notifications = 0
+        self.notices = []    # as errors
+        self.copied = b""    # of COPY ... TO STDOUT
         self.status = None   # I idle, T in a transaction, E failed
 
     @property
@@ -160,6 +162,10 @@ class Wire:
                 self.pid = struct.unpack(">i", body[:4])[0]
             elif kind == b"A":
                 answer.notifications += 1
+            elif kind == b"N":
+                answer.notices.append(fields(body))
+            elif kind == b"d":
+                answer.copied += body
             elif kind == b"R":
                 self.authenticate(struct.unpack(">i", body[:4])[0], body[4:])
 
