@@ -1,6 +1,8 @@
 /* Tables, configuration and phases of ngx_http_bulkhead_module. */
 #include "edge/edge.h"
 
+#include <sys/prctl.h>
+
 #define VISIBLE __attribute__((visibility("default")))
 
 static void *
@@ -247,6 +249,17 @@ set_phases(ngx_conf_t *cf)
     return NGX_OK;
 }
 
+/* Keys will be in this memory: no core dump, no look at it by others of our user. */
+static ngx_int_t
+init_process(ngx_cycle_t *cycle)
+{
+    if (prctl(PR_SET_DUMPABLE, 0) != 0) {
+        ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno, "prctl(PR_SET_DUMPABLE) failed");
+        return NGX_ERROR;
+    }
+    return NGX_OK;
+}
+
 static void
 exit_process(ngx_cycle_t *cycle)
 {
@@ -269,6 +282,7 @@ VISIBLE ngx_module_t ngx_http_bulkhead_module = {
     .ctx = &module_ctx,
     .commands = commands,
     .type = NGX_HTTP_MODULE,
+    .init_process = init_process,
     .exit_process = exit_process,
 };
 

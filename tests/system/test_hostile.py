@@ -5,12 +5,13 @@ is sent beside it.  Whatever nginx makes of the bytes: only acme's application m
 """
 import json
 import os
+import socket
 import time
 
 import pytest
 
 import bhtoken
-from edgefix import Answer, Echo, Edge, Tenant, decode
+from edgefix import Answer, Echo, Edge, Tenant, decode, read_answer
 
 SILENCE_S = float(os.environ.get("BULKHEAD_TEST_SILENCE", "0.06"))
 IDENTITY = ("x-tenant-id", "x-tenant-tier", "x-scope-orgid", "x-bulkhead-token", "x-bulkhead-database", "x-request-id",
@@ -315,3 +316,118 @@ def test_hostile(edge, words, name):
             assert len(answer.all("X-Request-Id")) == len(answer.all("Cache-Control")) == (answer.status > 0)
             assert len(answer.all("WWW-Authenticate")) == (answer.status == 401)
             assert b"globex" not in answer.raw and edge.good_token.encode() not in answer.raw, "input is echoed"
+
+
+# ---- several requests on one connection, and bytes in pieces ----
+
+def test_no_request_inherits_from_the_one_before(edge, words):
+    """Pipelined: another tenant's, good ones, and visitors on one connection, all in one write."""
+    mine, visitor = build(edge), build(edge, target="/", auth=None)
+    stranger = build(edge, host="globex.localhost")
+    other = build(edge, host="globex.localhost", auth="Bearer {globex_token}", target="/theirs")
+    nobody = build(edge, auth=None, extra=["X-Bulkhead-Token: {token}", "X-Tenant-ID: acme"])
+    start, there = len(edge.acme_app.seen), len(edge.globex_app.seen)
+    got = answers(exchange(edge, mine + stranger + visitor + other + nobody + mine))
+    assert [(a.status, a.code) for a in got] == [
+        (200, None), (401, "token-tenant-mismatch"), (200, None), (200, None), (401, "credential-missing"), (200, None)]
+    subjects = []
+    for line, headers, _ in edge.acme_app.seen[start:] + edge.globex_app.seen[there:]:
+        head = dict(headers)
+        claims = json.loads(decode(head["X-Bulkhead-Token"])[1])
+        subjects.append((line.split()[1], head["X-Tenant-ID"], claims["tenant"], claims["scope"]))
+    assert subjects == [("/orders", "acme", "acme", ""), ("/", "acme", "acme", "anonymous"), ("/orders", "acme", "acme", ""),
+                        ("/theirs", "globex", "globex", "")]
+    assert len({a.get("X-Request-Id") for a in got if a.status == 401}) == 2
+
+
+def test_bytes_one_by_one(edge, words):
+    """A header that comes in pieces, cut everywhere, is the same header."""
+    data = build(edge, method="POST", extra=["X-Tenant-ID: globex", "X_Bulkhead_Token: x", "X-Keep: 1", *CHUNKED],
+                 body="3\r\nabc\r\n0\r\n\r\n")
+    start = len(edge.acme_app.seen), len(edge.globex_app.seen)
+    with edge.connect() as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for i in range(len(data)):
+            sock.sendall(data[i:i + 1])
+        assert read_answer(sock).status == 200
+    (line, headers, body), = check_arrivals(edge, start)
+    assert (line, body, dict(headers)["X-Keep"]) == ("POST /orders HTTP/1.1", b"abc", "1")
+
+
+# ---- what a cached verdict may not outlive or outreach ----
+
+def test_cached_verdict_belongs_to_its_tenant_epoch_and_keys(edge, words):
+    """Under the same last bytes, which name the place in the cache, only the very same credential counts."""
+    bearer = edge.bearer(edge.acme, sub="cached")
+    header, payload, mac = bearer.removeprefix("Authorization: Bearer ").split(".")
+    ask = lambda text, host="acme": edge.get(f"{host}.localhost", "/x", text)
+    forged = [f"Authorization: Bearer {head}.{edge.token(edge.acme, sub=sub).split('.')[1]}.{mac}"
+              for head in (header, header[:-1]) for sub in ("root", "cache2")]
+    forged += [f"Authorization: Bearer {header}.{payload}.{'A' * (len(mac) - n)}{mac[-n:]}" for n in (8, 20, 42)]
+    forged += [f"Authorization: Bearer {mac[-8:]}", f"Authorization: Bearer {header}.{payload}.{mac}{mac[-8:]}"]
+    for _ in range(2):  # before the good one is cached, and after
+        for text in forged:
+            assert (ask(text).status, ask(text).code) == (401, "token-invalid"), text
+        assert ask(bearer).status == 200
+        assert ask(bearer, "globex").code == "token-tenant-mismatch"
+    edge.change(edge.acme, epoch=2)
+    try:
+        assert ask(bearer).code == "token-invalid"
+    finally:
+        edge.change(edge.acme, epoch=1)
+    assert ask(bearer).status == 200
+
+
+def test_keys_cannot_be_dumped(edge, words):
+    """The kernel gives root what it knows of a process that may not be dumped; the master holds no keys."""
+    owner = lambda pid: os.stat(f"/proc/{pid}/environ").st_uid
+    assert edge.ask(edge.acme).status == 200
+    assert [owner(pid) for pid in edge.workers()] == [0]
+    if edge.user:
+        assert owner(edge.process.pid) == edge.user[0]
+
+
+# ---- an application that misbehaves ----
+
+class Liar(Recorder):
+    """/lie/<n> is answered with the n-th of these, word for word."""
+
+    LIES = {
+        "cut": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+        "cut chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        "too much": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL",
+        "header too large": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000 + b"\r\n\r\n",
+        "nothing": b"",
+        "steering": b"HTTP/1.1 200 OK\r\nX-Accel-Redirect: /bulkhead-problem/\r\nX-Accel-Limit-Rate: 1\r\n"
+                    b"RateLimit: \"default\";r=9;t=0\r\nContent-Length: 2\r\n\r\nok",
+        "switching": b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    }
+
+    def _answer(self, client, line, headers, body):
+        if not line.startswith("GET /lie/"):
+            return super()._answer(client, line, headers, body)
+        name = line.split()[1].removeprefix("/lie/").replace("%20", " ")
+        client.sendall(self.LIES[name])
+        return name == "too much"
+
+
+@pytest.mark.parametrize("lie", Liar.LIES)
+def test_lies_of_an_application(edge, lie):
+    """Whatever one answer is, the next request on any connection, of any tenant, gets its own."""
+    port = edge.ports.take()
+    edge.echoes.append(Liar(("127.0.0.1", port), "liar"))
+    tenants = [Tenant(50, "liar", endpoints=[f"127.0.0.1:{port}"]), Tenant(51, "neighbour", endpoints=[f"127.0.0.1:{port}"])]
+    edge.put(*tenants)
+    before = edge.ask(tenants[0], "/before")
+    counted = edge.counters(tenants[0])["requests"]
+    first = exchange(edge, b"GET /lie/%s HTTP/1.1\r\nHost: liar.localhost\r\nConnection: close\r\n%s\r\n\r\n" % (
+        lie.replace(" ", "%20").encode(), edge.bearer(tenants[0]).encode()))
+    assert before.status == 200 and b"EVIL" not in first and b"bulkhead.dev/errors/not-found" not in first
+    if lie in ("nothing", "header too large"):
+        assert (Answer(first).status, Answer(first).code) == (502, "upstream-failed")
+    for tenant in tenants * 2:
+        after = edge.ask(tenant, f"/after/{tenant.id}")
+        assert after.status == 200 and after.json()["line"] == f"GET /after/{tenant.id} HTTP/1.1", after
+        assert dict(after.json()["headers"])["X-Tenant-ID"] == tenant.id
+    assert edge.settled(tenants[0], counted + 3)["requests"] == counted + 3
+    edge.remove(tenants[0]), edge.remove(tenants[1])
