@@ -537,3 +537,37 @@ def test_racing_states_and_cancels(server):
     assert not wrong and {None, "TN003"} <= seen, (wrong[:3], seen)
     with pool(server) as wire:
         assert_clean(wire, server)
+
+
+OPEN = {"clock_timestamp", "current_database", "current_schema", "current_user", "now", "pg_backend_pid", "pg_is_in_recovery", "session_user",
+        "statement_timestamp", "transaction_timestamp", "version"}
+
+
+def test_every_function_is_closed_without_a_tenant(server, wire):
+    """All of pg_catalog by the fast path, and all that take no arguments by SELECT: only the short list answers."""
+    functions = server.sql("SELECT oid::int, proname, pronargs FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace ORDER BY oid")
+    answered = set()
+    for oid, name, arguments in functions:
+        assert wire.call(oid).code in ("TN001", "42501", "0A000"), name  # the last: sets
+        if arguments == 0:
+            answer = wire.query(f'SELECT pg_catalog."{name}"()')
+            if answer.code is None:
+                answered.add(name)
+    assert len(functions) > 2500 and answered == OPEN
+    assert_clean(wire, server)
+
+
+def test_no_function_of_the_engine_crosses(server, wire):
+    """A tenant calls all that take no arguments, in the fast path and by SELECT: nothing of it is there afterwards."""
+    names = server.sql("SELECT oid::int, proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND pronargs = 0 ORDER BY oid")
+    called = 0
+    for oid, name in names:
+        answer = as_tenant(wire, server, [f'SELECT pg_catalog."{name}"()'])
+        called += answer.code is None
+        assert not any(mark in told([answer]) for mark in MARKS), name
+        wire.query("BEGIN")
+        wire.pipeline([(ENTER, [token(server)])])
+        wire.call(oid)
+        wire.query("ROLLBACK")
+    assert called > 50
+    assert_clean(wire, server)
