@@ -55,7 +55,7 @@ bh_log_end(struct bh_buf *buf)
 void
 bh_log(const char *area, const char *fmt, ...)
 {
-    char storage[1024];
+    char storage[BH_LOG_LINE_MAX];
     char message[512];
     struct bh_buf buf;
     va_list args;

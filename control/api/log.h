@@ -4,6 +4,9 @@
 
 #include "core/buf.h"
 
+#define BH_LOG_LINE_MAX                                                                            \
+    4096 /* two values of 256 bytes that need six characters each, and the rest */
+
 /** bh_log(area, fmt, ...): one line, time= area= msg="…". */
 void bh_log(const char *area, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -143,7 +143,7 @@ work(void *arg)
 void
 bh_exchange_log(const struct bh_exchange *x)
 {
-    char storage[1024];
+    char storage[BH_LOG_LINE_MAX];
     char number[32];
     char path[256];
     struct bh_buf buf;

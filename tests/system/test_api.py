@@ -892,6 +892,21 @@ def test_log_has_no_secrets(api, tenant):
         assert secret not in log
 
 
+def test_nobody_writes_the_log_but_us(api):
+    """Control characters in method and path are escaped, and however long that gets, lines stay whole."""
+    seen = len(api.log.read_text())
+    forged = b"/" + b"\x01\"\x1b[2J" * 60
+    for method, path in ((b"GET", b"/x%0atime=1"), (b"GET", forged), (b"\x01" * 250, forged), (b"GET", b"/" + b"\xff" * 250)):
+        answer = api.raw(method + b" " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 401"), answer
+    assert api.call("GET", "/livez").status == 200
+    text = api.log.read_text()[seen:]
+    lines = [line for line in text.splitlines() if " request_id=" in line]
+    assert text.endswith("\n") and len(lines) >= 5
+    assert all(line.startswith("time=20") and line.count(" status=") == 1 and line.isprintable() for line in lines), lines
+    assert [line.split(" status=")[1][:3] for line in lines] == ["401"] * 4 + ["200"]
+
+
 def test_registry_down(registry, api):
     """503 while the registry is away, streams live on, and all works again when it is back."""
     with contextlib.closing(api.feed(registry.head())) as feed:
