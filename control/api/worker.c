@@ -89,8 +89,9 @@ run_in_time(struct bh_exchange *x, struct bh_error *err)
         return bh_fail(err, BH_E_UNAVAILABLE, "the control plane is too busy");
     code = run_once(x, &reached, err);
     /*
-     * Everything that a route does may be done twice with the same result, so a
-     * registry connection that broke meanwhile is worth one more try.
+     * Everything that a route does may be done twice with the same effect, so a
+     * registry connection that broke meanwhile is worth one more try.  Where it
+     * broke just after the commit of a PUT with a precondition, that try says 412.
      */
     if (code == BH_E_UNAVAILABLE && reached && bh_clock_us() - x->queued_us < RETRY_MAX_US)
         code = run_once(x, &reached, err);
