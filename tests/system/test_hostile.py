@@ -407,8 +407,32 @@ class Liar(Recorder):
         if not line.startswith("GET /lie/"):
             return super()._answer(client, line, headers, body)
         name = line.split()[1].removeprefix("/lie/").replace("%20", " ")
+        self.seen.append((line, headers, body))
         client.sendall(self.LIES[name])
-        return name == "too much"
+        return name in ("too much", "switching")
+
+
+def test_no_tunnel_past_the_edge(edge):
+    """An application that says 101 opens no way for requests that the edge does not see."""
+    port = edge.ports.take()
+    liar = Liar(("127.0.0.1", port), "liar")
+    edge.echoes.append(liar)
+    tenant = Tenant(52, "tunnel", endpoints=[f"127.0.0.1:{port}"])
+    edge.put(tenant)
+    head = f"Host: tunnel.localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{edge.bearer(tenant)}\r\n\r\n"
+    with edge.connect() as sock:
+        sock.sendall(b"GET /x HTTP/1.1\r\n" + head.encode())  # the control: the header alone changes nothing
+        assert read_answer(sock).status == 200
+        sock.sendall(b"GET /lie/switching HTTP/1.1\r\n" + head.encode())
+        sock.settimeout(SILENCE_S)
+        try:
+            sock.recv(65536)
+            sock.sendall(b"GET /seen/by/nobody HTTP/1.1\r\nHost: x\r\nX-Tenant-ID: globex\r\n\r\n")
+            sock.recv(65536)
+        except (TimeoutError, ConnectionResetError, BrokenPipeError):
+            pass
+    assert [line.split()[1] for line, _, _ in liar.seen] == ["/x", "/lie/switching"]
+    edge.remove(tenant)
 
 
 @pytest.mark.parametrize("lie", Liar.LIES)
