@@ -225,11 +225,13 @@ hash_all(const struct bh_site *site, const struct bh_component *component, EVP_M
 {
     const char *const *argv, *const *env;
     BH_TRY(bh_component_argv(site, component, arena, &argv, &env, err));
-    for (size_t i = 0; argv[i]; i++)
+    for (size_t i = 0; argv[i]; i++) {
         hash_text(md, bh_str_of(argv[i]));
+        if (i == 0)
+            hash_path(md, argv[0], 0); /* the program */
+    }
     for (size_t i = 0; env[i]; i++)
         hash_text(md, bh_str_of(env[i]));
-    hash_path(md, argv[0], 0);
     for (size_t i = 0; i < BH_FILES_MAX && component->config[i]; i++) {
         const char *path;
         BH_TRY(bh_site_text(site, component->config[i], arena, &path, err));

@@ -52,6 +52,28 @@ write_all(int fd, struct bh_str text)
     return true;
 }
 
+/* The whole of an open file into ${arena}. */
+static enum bh_code
+take_text(int fd, const char *path, size_t max, struct bh_arena *arena, struct bh_str *ret_text,
+    struct bh_error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return fail_errno(err, "stat", path);
+    if (!S_ISREG(st.st_mode))
+        return bh_fail(err, BH_E_CONFIG, "%s is not a regular file", path);
+    if ((uint64_t)st.st_size > max)
+        return bh_fail(err, BH_E_TOO_LARGE, "%s is larger than %zu bytes", path, max);
+    char *data = bh_arena_alloc(arena, (size_t)st.st_size + 1);
+    if (data == NULL)
+        return bh_fail(err, BH_E_NO_MEMORY, "no memory to read %s", path);
+    if (!read_all(fd, data, (size_t)st.st_size))
+        return bh_fail(err, BH_E_CONFIG, "cannot read %s whole", path);
+    data[st.st_size] = '\0';
+    *ret_text = (struct bh_str){data, (size_t)st.st_size};
+    return BH_OK;
+}
+
 enum bh_code
 bh_file_read(const char *path, size_t max, struct bh_arena *arena, struct bh_str *ret_text,
     struct bh_error *err)
@@ -59,24 +81,9 @@ bh_file_read(const char *path, size_t max, struct bh_arena *arena, struct bh_str
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return fail_errno(err, "open", path);
-    struct stat st;
-    enum bh_code code = BH_OK;
-    char *data = NULL;
-    if (fstat(fd, &st) != 0)
-        code = fail_errno(err, "stat", path);
-    else if (!S_ISREG(st.st_mode))
-        code = bh_fail(err, BH_E_CONFIG, "%s is not a regular file", path);
-    else if ((uint64_t)st.st_size > max)
-        code = bh_fail(err, BH_E_TOO_LARGE, "%s is larger than %zu bytes", path, max);
-    else if (!(data = bh_arena_alloc(arena, (size_t)st.st_size + 1)))
-        code = bh_fail(err, BH_E_NO_MEMORY, "no memory to read %s", path);
-    else if (!read_all(fd, data, (size_t)st.st_size))
-        code = bh_fail(err, BH_E_CONFIG, "cannot read %s whole", path);
+    enum bh_code code = take_text(fd, path, max, arena, ret_text, err);
     close(fd);
-    BH_TRY(code);
-    data[st.st_size] = '\0';
-    *ret_text = (struct bh_str){data, (size_t)st.st_size};
-    return BH_OK;
+    return code;
 }
 
 /* Does ${path} hold ${text} with ${mode} already? */
