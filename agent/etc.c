@@ -147,6 +147,19 @@ write_settings(const struct bh_site *site, struct bh_error *err)
     return bh_file_put(path, bh_buf_str(&buf), 0644, NULL, err);
 }
 
+/* A new installation numbers its tenants from 1: what an earlier one at this path counted is not theirs. */
+static enum bh_code
+forget_counters(const struct bh_site *site, struct bh_error *err)
+{
+    char path[PATH_MAX + 16];
+    if (exists(site, "postgres/PG_VERSION"))
+        return BH_OK;
+    snprintf(path, sizeof(path), "%s/counters", site->shm);
+    if (unlink(path) != 0 && errno != ENOENT)
+        return bh_fail(err, BH_E_CONFIG, "cannot remove %s: %s", path, strerror(errno));
+    return BH_OK;
+}
+
 /* /dev/shm is everybody's: what we use there must be ours and closed to others. */
 static enum bh_code
 make_shm(const struct bh_site *site, struct bh_error *err)
@@ -160,7 +173,7 @@ make_shm(const struct bh_site *site, struct bh_error *err)
         bh_hint(err, "remove it: rm -r %s", site->shm);
         return BH_E_CONFIG;
     }
-    return BH_OK;
+    return forget_counters(site, err);
 }
 
 enum bh_code

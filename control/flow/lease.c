@@ -72,12 +72,13 @@ bh_lease_due_ms(struct bh_db *db, const char *cell, int *ret_ms, struct bh_error
 {
     PGresult *r;
     BH_TRY(bh_db_run(db, &r, err,
-        "SELECT least(1000, greatest(5, (extract(epoch from min(greatest(o.wake_at,"
-        " o.lease_until)) - clock_timestamp()) * 1000)::bigint))"
+        /* greatest() passes over NULL, so that no operation at all must be said to be far away. */
+        "SELECT least(1000, greatest(5, coalesce((extract(epoch from min(greatest(o.wake_at,"
+        " o.lease_until)) - clock_timestamp()) * 1000)::bigint, 1000)))"
         " FROM operation o JOIN tenant t ON t.no = o.tenant_no"
         " WHERE o.finished_at IS NULL AND t.cell = $1",
         cell));
-    *ret_ms = bh_db_null(r, 0, 0) ? 1000 : (int)bh_db_int(r, 0, 0);
+    *ret_ms = (int)bh_db_int(r, 0, 0);
     PQclear(r);
     return BH_OK;
 }

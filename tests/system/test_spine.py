@@ -3,6 +3,8 @@ import json
 import os
 import pathlib
 import re
+import shutil
+import time
 
 import psycopg2
 import pytest
@@ -203,6 +205,38 @@ def test_down_and_up_keep_the_state_and_a_second_up_changes_nothing(new_stack):
     assert stack.request("initech", "/products", token).json()["items"] == [created.json()]
     assert {tenant: orders(stack, tenant) for tenant in EXAMPLES} == examples
     stack.assert_inventory()
+
+
+def test_a_new_state_at_an_old_path_begins_at_nothing(new_stack):
+    stack = new_stack
+    stack.up()
+    token = stack.user_token("acme")
+    smoke = wait_for(lambda: stack.usage("acme"), 15, "the smoke test is counted", 0.3)
+    for _ in range(5):
+        assert stack.request("acme", token=token).status == 200
+    wait_for(lambda: stack.usage("acme") == smoke + 5, 15, "five more requests", 0.3)
+    old = stack.api("GET", "/v1/tenants/acme").json()
+    stack.down()
+    shutil.rmtree(stack.state)
+
+    stack.up()
+    new = stack.api("GET", "/v1/tenants/acme").json()
+    assert new["no"] == old["no"] and new["uid"] != old["uid"]  # so an old count would be taken for ours
+    wait_for(lambda: stack.usage("acme"), 15, "the smoke test is counted", 0.3)
+    assert stack.usage("acme") == smoke
+    assert stack.request("acme", token=token).status == 401
+
+
+def test_an_idle_daemon_leaves_the_registry_alone(stack):
+    """Workers sleep while nothing is to be done: 2 of them, a poll a second each, and what agents ask."""
+    def commits():
+        return stack.psql("SELECT xact_commit FROM pg_stat_database WHERE datname = 'bulkhead'")[0][0]
+
+    def quiet():
+        before = commits()
+        time.sleep(3)
+        return commits() - before < 60
+    wait_for(quiet, 25, "the registry is left alone")  # backends report earlier work late
 
 
 def test_secrets_are_private_and_in_no_log(stack):
