@@ -96,7 +96,7 @@ holds(const char *path, struct bh_str text, mode_t mode)
         return false;
     struct bh_chunks chunks;
     bh_chunks_init(&chunks);
-    struct bh_str now;
+    struct bh_str now = {NULL, 0};
     bool same =
         bh_file_read(path, text.len, &chunks.arena, &now, NULL) == BH_OK && bh_str_eq(now, text);
     bh_chunks_fini(&chunks);
