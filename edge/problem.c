@@ -31,11 +31,10 @@ static const struct wording {
         "bulkhead status shows what runs"},
     {BH_E_UPSTREAM_TIMEOUT, "the application did not answer in time",
         "bulkhead status shows what runs"},
-    {BH_E_TOO_LARGE, "the request body is too large", ""},
     {BH_E_BAD_REQUEST, "the request is malformed", ""},
 };
 
-/* What nginx itself answers, in our words. */
+/* What nginx itself answers, in our words: whatever it refuses is a bad request, the status stays its own. */
 static const struct {
     ngx_uint_t status;
     enum bh_code code;
@@ -43,9 +42,9 @@ static const struct {
 } nginx_errors[] = {
     {400, BH_E_BAD_REQUEST, NULL},
     {403, BH_E_NOT_PERMITTED, "the edge does not serve this"},
-    {404, BH_E_NOT_FOUND, "the edge does not serve this"},
-    {405, BH_E_METHOD_NOT_ALLOWED, "the edge does not pass this method on"},
-    {413, BH_E_TOO_LARGE, NULL},
+    {404, BH_E_BAD_REQUEST, "the edge does not serve this"},
+    {405, BH_E_BAD_REQUEST, "the edge does not pass this method on"},
+    {413, BH_E_BAD_REQUEST, "the request body is too large"},
     {414, BH_E_BAD_REQUEST, "the request line is too long"},
     {501, BH_E_BAD_REQUEST, "the edge does not know this transfer coding"},
     {502, BH_E_UPSTREAM_FAILED, NULL},

@@ -259,11 +259,11 @@ CASES = {
     "encoded NUL": refused(400, "bad-request", target="/orders%00"),
     "path is forwarded as it came": passes(line="GET /a/%2e%2E/b%2f//;x?y=%00&z=\\ HTTP/1.1",
                                            target="/a/%2e%2E/b%2f//;x?y=%00&z=\\"),
-    "internal location": refused(404, "not-found", target="/bulkhead-problem/"),
+    "internal location": refused(404, "bad-request", target="/bulkhead-problem/"),
     # ---- methods and versions ----
     "CONNECT": refused(400, "bad-request", method="CONNECT", target="globex.localhost:80"),
-    "CONNECT to a path": refused(405, "method-not-allowed", method="CONNECT"),
-    "TRACE": refused(405, "method-not-allowed", method="TRACE"),
+    "CONNECT to a path": refused(405, "bad-request", method="CONNECT"),
+    "TRACE": refused(405, "bad-request", method="TRACE"),
     "OPTIONS *": refused(400, "bad-request", method="OPTIONS", target="*"),
     "lower-case method": refused(400, "bad-request", method="get"),
     "HTTP/2 preface": refused(400, "bad-request", method="PRI", target="*", version="HTTP/2.0"),
@@ -298,7 +298,7 @@ CASES = {
     # ---- sizes ----
     "a header of 70 kB": refused(400, "bad-request", extra=["X-Long: {huge}"]),
     "a path of 70 kB": refused(414, "bad-request", target="/{huge}"),
-    "a body too large": refused(413, "too-large", **post("Content-Length: 99999999")),
+    "a body too large": refused(413, "bad-request", **post("Content-Length: 99999999")),
 }
 
 
