@@ -7,21 +7,11 @@
 #include "input.h"
 #include "query.h"
 
+#define MISSING "there is no such order"
+
 #define ORDER_COLUMNS                                                                              \
     "id, product_id, quantity, total_cents, "                                                      \
     "to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS created_at"
-
-static void
-answer_one(PGresult *result, struct shop_reply *reply)
-{
-    if (result == NULL)
-        return;
-    if (PQntuples(result) == 1)
-        shop_json(reply, 200, PQgetvalue(result, 0, 0));
-    else
-        shop_problem(reply, 404, "not-found", "", "there is no such order");
-    PQclear(result);
-}
 
 void
 shop_orders_list(const struct shop_request *request, struct shop_reply *reply)
@@ -30,7 +20,7 @@ shop_orders_list(const struct shop_request *request, struct shop_reply *reply)
         "SELECT '{\"items\":[' || coalesce(string_agg(row_to_json(o)::text, ',' ORDER BY o.id), '')"
         " || ']}' FROM (SELECT " ORDER_COLUMNS " FROM orders) o",
         0, NULL};
-    answer_one(shop_read(request, &list, reply), reply);
+    shop_answer(shop_read(request, &list, reply), MISSING, reply);
 }
 
 void
@@ -42,7 +32,7 @@ shop_orders_get(const struct shop_request *request, struct shop_reply *reply)
     const struct shop_statement get = {"SELECT row_to_json(o) FROM (SELECT " ORDER_COLUMNS
                                        " FROM orders WHERE id = $1::bigint) o",
         1, params};
-    answer_one(shop_read(request, &get, reply), reply);
+    shop_answer(shop_read(request, &get, reply), MISSING, reply);
 }
 
 void
@@ -57,7 +47,7 @@ shop_orders_totals(const struct shop_request *request, struct shop_reply *reply)
         " || ']}' FROM (SELECT (created_at AT TIME ZONE 'UTC')::date AS day, count(*) AS orders,"
         " sum(total_cents)::bigint AS total_cents FROM orders GROUP BY 1) d",
         0, NULL};
-    answer_one(shop_read(request, &totals, reply), reply);
+    shop_answer(shop_read(request, &totals, reply), MISSING, reply);
 }
 
 void

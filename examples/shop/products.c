@@ -5,21 +5,11 @@
 #include "input.h"
 #include "query.h"
 
+#define MISSING "there is no such product"
+
 #define PRODUCT_COLUMNS                                                                            \
     "id, name, price_cents, "                                                                      \
     "to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS created_at"
-
-static void
-answer_one(PGresult *result, struct shop_reply *reply)
-{
-    if (result == NULL)
-        return;
-    if (PQntuples(result) == 1)
-        shop_json(reply, 200, PQgetvalue(result, 0, 0));
-    else
-        shop_problem(reply, 404, "not-found", "", "there is no such product");
-    PQclear(result);
-}
 
 void
 shop_products_list(const struct shop_request *request, struct shop_reply *reply)
@@ -28,7 +18,7 @@ shop_products_list(const struct shop_request *request, struct shop_reply *reply)
         "SELECT '{\"items\":[' || coalesce(string_agg(row_to_json(p)::text, ',' ORDER BY p.id), '')"
         " || ']}' FROM (SELECT " PRODUCT_COLUMNS " FROM products) p",
         0, NULL};
-    answer_one(shop_read(request, &list, reply), reply);
+    shop_answer(shop_read(request, &list, reply), MISSING, reply);
 }
 
 void
@@ -40,7 +30,7 @@ shop_products_get(const struct shop_request *request, struct shop_reply *reply)
     const struct shop_statement get = {"SELECT row_to_json(p) FROM (SELECT " PRODUCT_COLUMNS
                                        " FROM products WHERE id = $1::bigint) p",
         1, params};
-    answer_one(shop_read(request, &get, reply), reply);
+    shop_answer(shop_read(request, &get, reply), MISSING, reply);
 }
 
 void

@@ -257,6 +257,18 @@ shop_read(const struct shop_request *request, const struct shop_statement *state
     return run_for(request, &run, reply);
 }
 
+void
+shop_answer(PGresult *result, const char *missing, struct shop_reply *reply)
+{
+    if (result == NULL)
+        return;
+    if (PQntuples(result) == 1)
+        shop_json(reply, 200, PQgetvalue(result, 0, 0));
+    else
+        shop_problem(reply, 404, "not-found", "", missing);
+    PQclear(result);
+}
+
 PGresult *
 shop_write(const struct shop_request *request, const struct shop_statement *statements,
     size_t count, struct shop_reply *reply)

@@ -40,6 +40,13 @@ PGresult *shop_read(const struct shop_request *request, const struct shop_statem
     struct shop_reply *reply);
 
 /**
+ * shop_answer(result, missing, reply):
+ * Answer with the one row of ${result}, which is JSON, or 404 with ${missing};
+ * PQclears it.  NULL leaves ${reply} as it is.
+ */
+void shop_answer(PGresult *result, const char *missing, struct shop_reply *reply);
+
+/**
  * shop_write(request, statements, count, reply):
  * Run up to four ${statements} as one transaction and return the result of the
  * last.  Repeated only where it is certain that nothing was done.
