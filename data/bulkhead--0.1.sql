@@ -39,6 +39,13 @@ CREATE FUNCTION bulkhead.tenant_no() RETURNS int
 CREATE FUNCTION bulkhead.tenant_id() RETURNS text
     LANGUAGE c STABLE LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'bh_tenant_id';
 
+-- Commits the epoch, so it is a procedure; EXECUTE is the superuser's (the database driver's) only.
+CREATE PROCEDURE bulkhead.fence(no int, epoch int, deadline interval DEFAULT '5s')
+    LANGUAGE c AS 'MODULE_PATHNAME', 'bh_fence';
+REVOKE ALL ON PROCEDURE bulkhead.fence(int, int, interval) FROM PUBLIC;
+COMMENT ON PROCEDURE bulkhead.fence(int, int, interval) IS
+    'raises a tenant''s epoch and returns when no transaction of an older one is left';
+
 COMMENT ON FUNCTION bulkhead.enter(text) IS
     'binds this transaction to the tenant of a signed token; pass it as a bind parameter';
 COMMENT ON FUNCTION bulkhead.tenant_no() IS 'number of the bound tenant';

@@ -13,6 +13,7 @@
 #include "data/guard.h"
 #include "data/log.h"
 #include "data/settings.h"
+#include "data/slot.h"
 #include "data/tenant_table.h"
 
 #pragma GCC visibility push(default)
@@ -29,7 +30,7 @@ request_memory(void)
     if (next_shmem_request)
         next_shmem_request();
     bh_tenant_table_request();
-    bh_context_request();
+    bh_slot_request();
 }
 
 static void
@@ -38,7 +39,7 @@ start_memory(void)
     if (next_shmem_startup)
         next_shmem_startup();
     bh_tenant_table_startup();
-    bh_context_startup();
+    bh_slot_startup();
 }
 
 void

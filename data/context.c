@@ -12,34 +12,22 @@
 #include "common/pg_prng.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "port/atomics.h"
 #include "storage/backendid.h"
-#include "storage/ipc.h"
-#include "storage/shmem.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/guc_tables.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "core/token.h"
 #include "data/context.h"
 #include "data/keys.h"
+#include "data/pooler.h"
 #include "data/raise.h"
 #include "data/settings.h"
+#include "data/slot.h"
 #include "data/tenant_table.h"
-
-/*
- * What others may see of this backend: workers look up their leader's tenant,
- * and a fence will wait for slots of older epochs.
- */
-struct slot {
-    pg_atomic_uint32 no; /* 0: not bound */
-    uint32 epoch;        /* written before no */
-    char id[BH_TENANT_ID_MAX + 1];
-};
 
 struct bound {
     bool active;
@@ -51,30 +39,8 @@ struct bound {
     uint64 generation; /* of the tenant table when it was last looked at */
 };
 
-static struct slot *slots; /* by backend id, 1 to MaxBackends */
 static struct bound bound;
 static const FuncExpr *expected_call;
-
-void
-bh_context_request(void)
-{
-    RequestAddinShmemSpace(mul_size((Size)MaxBackends + 1, sizeof(struct slot)));
-}
-
-void
-bh_context_startup(void)
-{
-    bool found;
-
-    LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-    slots = ShmemInitStruct(
-        "bulkhead slots", mul_size((Size)MaxBackends + 1, sizeof(struct slot)), &found);
-    for (int i = 0; !found && i <= MaxBackends; i++) {
-        memset(&slots[i], 0, sizeof(slots[i]));
-        pg_atomic_init_u32(&slots[i].no, 0);
-    }
-    LWLockRelease(AddinShmemInitLock);
-}
 
 bool
 bh_context_bound(void)
@@ -88,78 +54,13 @@ bh_context_expect(const FuncExpr *call)
     expected_call = call;
 }
 
-/* ---- the slot ---- */
-
-static void
-publish(const struct bh_token *claims)
-{
-    struct slot *slot = &slots[MyBackendId];
-
-    slot->epoch = claims->epoch;
-    memcpy(slot->id, claims->tenant.data, claims->tenant.len);
-    slot->id[claims->tenant.len] = '\0';
-    pg_write_barrier();
-    pg_atomic_write_u32(&slot->no, (uint32)claims->no);
-    /* Whoever changes the epoch after this line sees the slot; whoever changed it before is seen by
-     * us. */
-    pg_memory_barrier();
-}
-
-static void
-unpublish(void)
-{
-    if (slots != NULL && MyBackendId >= 1)
-        pg_atomic_write_u32(&slots[MyBackendId].no, 0);
-}
-
-/* ---- PgBouncer's five settings ---- */
-
-static struct config_generic *five[5];
-
-static void
-find_five(void)
-{
-    static const char *const names[] = {"client_encoding", "DateStyle", "TimeZone",
-        "standard_conforming_strings", "application_name"};
-    struct config_generic **all = get_guc_variables();
-    int count = GetNumConfigOptions();
-
-    for (int i = 0; i < count; i++)
-        for (int j = 0; j < 5; j++)
-            if (strcmp(all[i]->name, names[j]) == 0)
-                five[j] = all[i];
-}
-
-static bool
-as_connected(const struct config_generic *setting)
-{
-    const struct config_string *text = (const struct config_string *)setting;
-    const struct config_bool *flag = (const struct config_bool *)setting;
-
-    if (setting->vartype == PGC_BOOL)
-        return *flag->variable == flag->reset_val;
-    if (*text->variable == NULL || text->reset_val == NULL)
-        return *text->variable == text->reset_val;
-    return strcmp(*text->variable, text->reset_val) == 0;
-}
+/* ---- enter() ---- */
 
 static void
 set(const char *name, const char *value)
 {
     set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
-
-static void
-restore_five(void)
-{
-    if (five[0] == NULL)
-        find_five();
-    for (int i = 0; i < 5; i++)
-        if (five[i] != NULL && !as_connected(five[i]))
-            set(five[i]->name, NULL);
-}
-
-/* ---- enter() ---- */
 
 /* Is this the one call that may bind?  TN006 otherwise. */
 static void
@@ -255,7 +156,7 @@ bind(const struct bh_token *claims, const struct bh_tenant_row *row, Oid role, u
     int nest = NewGUCNestLevel();
 
     if (bh_pooler == BH_POOLER_NONE)
-        restore_five();
+        bh_pooler_restore();
     set("search_path", row->search_path);
     set("application_name", row->id);
     bound = (struct bound){.active = true,
@@ -292,7 +193,7 @@ bh_enter(PG_FUNCTION_ARGS)
         bh_raise_refused("it is too long", NULL);
     parse(PG_GETARG_TEXT_PP(0), &parts);
     believe(&parts);
-    publish(claims);
+    bh_slot_publish(claims->no, claims->epoch, claims->tenant);
     if (!bh_tenant_table_get(claims->no, &row, &generation))
         bh_raise_refused("its tenant is not in this database", NULL);
     if (!bh_str_is(claims->tenant, row.id))
@@ -305,41 +206,40 @@ bh_enter(PG_FUNCTION_ARGS)
 
 /* ---- tenant_no(), tenant_id() ---- */
 
-/* The slot of the bound tenant, or NULL; TN001 for an unbound pool role. */
-static const struct slot *
-bound_slot(void)
+/* The bound tenant, 0 where there is none; TN001 for an unbound pool role. */
+static int32
+bound_tenant(const char **ret_id)
 {
-    const struct slot *slot;
+    int32 no = 0;
 
     if (IsParallelWorker())
-        slot = &slots[ParallelLeaderBackendId];
-    else
-        slot = bound.active ? &slots[MyBackendId] : NULL;
-    if (slot != NULL && pg_atomic_read_u32((volatile pg_atomic_uint32 *)&slot->no) != 0)
-        return slot;
-    if (bh_settings_pool_session())
+        no = bh_slot_read(ParallelLeaderBackendId, ret_id);
+    else if (bound.active)
+        no = bh_slot_read(MyBackendId, ret_id);
+    if (no == 0 && bh_settings_pool_session())
         bh_raise_unbound();
-    return NULL;
+    return no;
 }
 
 Datum
 bh_tenant_no(PG_FUNCTION_ARGS)
 {
-    const struct slot *slot = bound_slot();
+    const char *id;
+    int32 no = bound_tenant(&id);
 
-    if (slot == NULL)
+    if (no == 0)
         PG_RETURN_NULL();
-    PG_RETURN_INT32((int32)pg_atomic_read_u32((volatile pg_atomic_uint32 *)&slot->no));
+    PG_RETURN_INT32(no);
 }
 
 Datum
 bh_tenant_id(PG_FUNCTION_ARGS)
 {
-    const struct slot *slot = bound_slot();
+    const char *id;
 
-    if (slot == NULL)
+    if (bound_tenant(&id) == 0)
         PG_RETURN_NULL();
-    PG_RETURN_TEXT_P(cstring_to_text(slot->id));
+    PG_RETURN_TEXT_P(cstring_to_text(id));
 }
 
 /* ---- each statement ---- */
@@ -422,7 +322,7 @@ undo_settings(void)
 static void
 unbind(void)
 {
-    unpublish();
+    bh_slot_clear();
     if (bound.active)
         forget_session_state();
     memset(&bound, 0, sizeof(bound));

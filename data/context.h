@@ -9,10 +9,6 @@
 
 #include "nodes/primnodes.h"
 
-/** bh_context_request() / bh_context_startup(): shared memory, from the hooks of these names. */
-void bh_context_request(void);
-void bh_context_startup(void);
-
 /** bh_context_register(): watch the ends of transactions; once, at load. */
 void bh_context_register(void);
 

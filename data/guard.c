@@ -15,6 +15,7 @@
 #include "data/constant.h"
 #include "data/context.h"
 #include "data/guard.h"
+#include "data/pooler.h"
 #include "data/raise.h"
 #include "data/settings.h"
 #include "data/tenant_table.h"
@@ -38,18 +39,6 @@ denied_by_default(void)
 /* ---- utility statements outside a bound transaction ---- */
 
 static bool
-pgbouncer_setting(const char *name)
-{
-    static const char *const names[] = {"client_encoding", "datestyle", "timezone",
-        "standard_conforming_strings", "application_name"};
-
-    for (size_t i = 0; name != NULL && i < lengthof(names); i++)
-        if (pg_strcasecmp(name, names[i]) == 0)
-            return true;
-    return false;
-}
-
-static bool
 set_allowed(const VariableSetStmt *stmt)
 {
     switch (stmt->kind) {
@@ -59,7 +48,7 @@ set_allowed(const VariableSetStmt *stmt)
         return stmt->name != NULL && strcmp(stmt->name, "TRANSACTION") == 0;
     case VAR_SET_VALUE:
     case VAR_SET_DEFAULT:
-        return pgbouncer_setting(stmt->name);
+        return bh_pooler_setting(stmt->name);
     case VAR_SET_CURRENT:
     case VAR_RESET:
         return false;
