@@ -2,7 +2,7 @@
 \echo Use "CREATE EXTENSION bulkhead" to load this file. \quit
 
 -- The truth about this database's tenants. The control plane's database driver writes it, as superuser;
--- nobody else may read it. The module caches it in shared memory (data/tenant_table.h): its first seven
+-- nobody else may read it. The module caches it in shared memory (data/tenant_table.h): its first eight
 -- columns must stay as they are.
 CREATE TABLE bulkhead.tenant (
     no            int   NOT NULL PRIMARY KEY CHECK (no >= 1),
@@ -39,6 +39,15 @@ CREATE FUNCTION bulkhead.tenant_no() RETURNS int
 CREATE FUNCTION bulkhead.tenant_id() RETURNS text
     LANGUAGE c STABLE LEAKPROOF PARALLEL SAFE AS 'MODULE_PATHNAME', 'bh_tenant_id';
 
+-- Exclusive, waited for by lock() and tried by try_lock(), released at the end of the transaction; the key is
+-- the tenant's own. STRICT: a NULL key locks nothing, as in pg_advisory_lock().
+CREATE FUNCTION bulkhead.lock(key bigint) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bh_lock';
+CREATE FUNCTION bulkhead.try_lock(key bigint) RETURNS bool
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bh_try_lock';
+COMMENT ON FUNCTION bulkhead.lock(bigint) IS 'waits for an advisory lock of the bound tenant';
+COMMENT ON FUNCTION bulkhead.try_lock(bigint) IS 'takes an advisory lock of the bound tenant if it is free';
+
 -- Commits the epoch, so it is a procedure; EXECUTE is the superuser's (the database driver's) only.
 CREATE PROCEDURE bulkhead.fence(no int, epoch int, deadline interval DEFAULT '5s')
     LANGUAGE c AS 'MODULE_PATHNAME', 'bh_fence';
@@ -64,7 +73,7 @@ BEGIN
     FOR f IN
         SELECT p.oid FROM pg_catalog.pg_proc p
         WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.oid < 16384 AND (
-            -- locks that tenants could block each other with; bulkhead.lock() will be theirs
+            -- locks that tenants could block each other with; bulkhead.lock() is theirs
             p.proname ~ '^pg_(try_)?advisory_'
             -- large objects have one name space for all
             OR p.proname ~ '^lo_' OR p.proname IN ('loread', 'lowrite')

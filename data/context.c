@@ -21,10 +21,14 @@
 #include "utils/timestamp.h"
 
 #include "core/token.h"
+#include "data/age.h"
 #include "data/context.h"
 #include "data/keys.h"
+#include "data/limit.h"
+#include "data/lock.h"
 #include "data/pooler.h"
 #include "data/raise.h"
+#include "data/sets.h"
 #include "data/settings.h"
 #include "data/slot.h"
 #include "data/tenant_table.h"
@@ -36,7 +40,8 @@ struct bound {
     uint32 epoch;
     int guc_nest; /* 0: settings are as before enter() again */
     Oid outer_user;
-    uint64 generation; /* of the tenant table when it was last looked at */
+    int subtransactions; /* begun so far */
+    uint64 generation;   /* of the tenant table when it was last looked at */
 };
 
 static struct bound bound;
@@ -46,6 +51,12 @@ bool
 bh_context_bound(void)
 {
     return bound.active;
+}
+
+int32
+bh_context_tenant(void)
+{
+    return bound.active ? bound.no : 0;
 }
 
 void
@@ -168,6 +179,9 @@ bind(const struct bh_token *claims, const struct bh_tenant_row *row, Oid role, u
         .anonymous = bh_token_has_scope(claims, "anonymous")};
     if (bound.anonymous)
         set("transaction_read_only", "on");
+    bh_limits_apply(&row->limits);
+    bh_sets_begin(nest);
+    bh_age_begin();
     SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE);
 }
 
@@ -244,17 +258,6 @@ bh_tenant_id(PG_FUNCTION_ARGS)
 
 /* ---- each statement ---- */
 
-static void
-check_age(void)
-{
-    TimestampTz limit = TimestampTzPlusMilliseconds(
-        GetCurrentTransactionStartTimestamp(), (int64)bh_max_transaction_age * 1000);
-
-    if (GetCurrentTimestamp() > limit)
-        bh_raise_refused("its transaction is older than bulkhead.max_transaction_age",
-            "Begin a new transaction; commit in smaller steps.");
-}
-
 /* Somebody changed tenants since we looked: was it ours? */
 static void
 check_epoch(void)
@@ -272,7 +275,11 @@ check_epoch(void)
 void
 bh_context_statement(void)
 {
-    check_age();
+    bh_age_check();
+    bh_limits_check();
+    bh_sets_check();
+    if (bound.subtransactions > bh_limits_count(BH_LIMIT_MAX_SUBTRANSACTIONS))
+        bh_raise_limit("max_subtransactions");
     /* Inside a parallel query no snapshot can be taken; its statement was checked when it began. */
     if (!IsInParallelMode() &&
         (bound.generation != bh_tenant_table_generation() || RecoveryInProgress()))
@@ -291,6 +298,8 @@ bh_context_function(Oid funcid)
     /* No portal runs: the fast path of the protocol, a statement that no other hook shows. */
     if (ActivePortal == NULL)
         bh_context_statement();
+    if (funcid == F_SET_CONFIG)
+        bh_sets_called();
     if (sequence && bound.anonymous)
         bh_raise_statement("changing a sequence in the scope \"anonymous\"");
 }
@@ -315,6 +324,8 @@ undo_settings(void)
     int nest = bound.guc_nest;
 
     bound.guc_nest = 0;
+    bh_sets_end();
+    bh_limits_end();
     if (nest != 0)
         AtEOXact_GUC(false, nest);
 }
@@ -323,6 +334,10 @@ static void
 unbind(void)
 {
     bh_slot_clear();
+    bh_age_end();
+    bh_limits_end();
+    bh_sets_end();
+    bh_lock_end();
     if (bound.active)
         forget_session_state();
     memset(&bound, 0, sizeof(bound));
@@ -336,8 +351,10 @@ xact_ends(XactEvent event, void *arg pg_attribute_unused())
     case XACT_EVENT_PRE_COMMIT:
         /* Deferred triggers have run, as the tenant. Every SET since enter() is undone, not only
          * LOCAL ones. */
-        if (bound.active)
+        if (bound.active) {
+            bh_sets_check();
             undo_settings();
+        }
         break;
     case XACT_EVENT_PRE_PREPARE:
         if (bound.active)
@@ -361,8 +378,18 @@ xact_ends(XactEvent event, void *arg pg_attribute_unused())
     }
 }
 
+/* An error here would break the subtransaction that begins: the next statement says it. */
+static void
+subxact_ends(SubXactEvent event, SubTransactionId id pg_attribute_unused(),
+    SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
+{
+    if (event == SUBXACT_EVENT_START_SUB && bound.subtransactions < INT_MAX)
+        bound.subtransactions++;
+}
+
 void
 bh_context_register(void)
 {
+    RegisterSubXactCallback(subxact_ends, NULL);
     RegisterXactCallback(xact_ends, NULL);
 }

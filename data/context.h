@@ -15,12 +15,15 @@ void bh_context_register(void);
 /** bh_context_bound(): is this transaction bound?  False in workers: their leader has checked. */
 bool bh_context_bound(void);
 
+/** bh_context_tenant(): number of the tenant that this transaction is bound to; 0: none. */
+int32 bh_context_tenant(void);
+
 /**
  * bh_context_statement():
  * Called before each statement of a bound transaction, and before a portal goes
- * on.  Raises where the transaction is too old, or the tenant's epoch is not that
- * of the token any more; makes the transaction read only again where its scope is
- * `anonymous`.
+ * on.  Raises where the transaction is too old, the tenant's epoch is not that
+ * of the token any more, or a limit is passed; makes the transaction read only
+ * again where its scope is `anonymous`.
  */
 void bh_context_statement(void);
 

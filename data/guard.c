@@ -15,8 +15,10 @@
 #include "data/constant.h"
 #include "data/context.h"
 #include "data/guard.h"
+#include "data/limit.h"
 #include "data/pooler.h"
 #include "data/raise.h"
+#include "data/sets.h"
 #include "data/settings.h"
 #include "data/tenant_table.h"
 
@@ -86,43 +88,41 @@ utility_allowed_unbound(const Node *stmt)
 
 /* ---- utility statements inside one ---- */
 
+struct denial {
+    NodeTag tag;
+    const char *name;
+};
+
 /* They outlive the transaction, reach other sessions, or change who one is. */
+static const struct denial always[] = {
+    {T_DiscardStmt, "DISCARD"},
+    {T_PrepareStmt, "PREPARE"},
+    {T_ExecuteStmt, "EXECUTE"},
+    {T_DeallocateStmt, "DEALLOCATE"},
+    {T_ListenStmt, "LISTEN"},
+    {T_UnlistenStmt, "UNLISTEN"},
+    {T_NotifyStmt, "NOTIFY"},
+    {T_LoadStmt, "LOAD"},
+    {T_LockStmt, "LOCK TABLE"},
+    {T_CreateRoleStmt, "CREATE ROLE"},
+    {T_AlterRoleStmt, "ALTER ROLE"},
+    {T_AlterRoleSetStmt, "ALTER ROLE"},
+    {T_DropRoleStmt, "DROP ROLE"},
+    {T_GrantRoleStmt, "GRANT of a role"},
+    {T_AlterDefaultPrivilegesStmt, "ALTER DEFAULT PRIVILEGES"},
+    {T_DropOwnedStmt, "DROP OWNED"},
+    {T_ReassignOwnedStmt, "REASSIGN OWNED"},
+    {T_AlterDatabaseSetStmt, "ALTER DATABASE"},
+    {T_AlterSystemStmt, "ALTER SYSTEM"},
+};
+
 static const char *
 always_denied(const Node *stmt)
 {
-    switch ((int)nodeTag(stmt)) {
-    case T_DiscardStmt:
-        return "DISCARD";
-    case T_PrepareStmt:
-        return "PREPARE";
-    case T_ExecuteStmt:
-        return "EXECUTE";
-    case T_DeallocateStmt:
-        return "DEALLOCATE";
-    case T_ListenStmt:
-        return "LISTEN";
-    case T_UnlistenStmt:
-        return "UNLISTEN";
-    case T_NotifyStmt:
-        return "NOTIFY";
-    case T_LoadStmt:
-        return "LOAD";
-    case T_CreateRoleStmt:
-        return "CREATE ROLE";
-    case T_AlterRoleStmt:
-    case T_AlterRoleSetStmt:
-        return "ALTER ROLE";
-    case T_DropRoleStmt:
-        return "DROP ROLE";
-    case T_GrantRoleStmt:
-        return "GRANT of a role";
-    case T_AlterDatabaseSetStmt:
-        return "ALTER DATABASE";
-    case T_AlterSystemStmt:
-        return "ALTER SYSTEM";
-    default:
-        return NULL;
-    }
+    for (size_t i = 0; i < lengthof(always); i++)
+        if (nodeTag(stmt) == always[i].tag)
+            return always[i].name;
+    return NULL;
 }
 
 static const char *
@@ -131,12 +131,16 @@ set_denied(const VariableSetStmt *stmt)
     if (stmt->kind == VAR_RESET_ALL)
         return "RESET ALL";
     if (stmt->name == NULL)
-        return NULL;
+        return "SET"; /* no statement of PostgreSQL 15 has this form */
     if (pg_strcasecmp(stmt->name, "role") == 0)
         return "SET ROLE";
     if (pg_strcasecmp(stmt->name, "session_authorization") == 0)
         return "SET SESSION AUTHORIZATION";
-    return NULL;
+    if (stmt->kind == VAR_SET_MULTI)
+        return strcmp(stmt->name, "SESSION CHARACTERISTICS") == 0 ? stmt->name : NULL;
+    if (stmt->kind == VAR_RESET)
+        return "RESET";
+    return stmt->is_local ? NULL : "SET without LOCAL";
 }
 
 static const char *
@@ -153,6 +157,8 @@ denied_bound(const Node *stmt)
     if (IsA(stmt, DeclareCursorStmt) &&
         (((const DeclareCursorStmt *)stmt)->options & CURSOR_OPT_HOLD) != 0)
         return "DECLARE WITH HOLD";
+    if (IsA(stmt, CopyStmt) && ((const CopyStmt *)stmt)->filename != NULL)
+        return "COPY with a file or program of the server";
     return NULL;
 }
 
@@ -217,8 +223,11 @@ guard_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
             context = PROCESS_UTILITY_QUERY;
     }
     run_utility(pstmt, text, read_only_tree, context, params, env, dest, qc);
-    if (bound && bh_context_bound())
+    if (bound && bh_context_bound()) {
         check_no_temporary();
+        bh_limits_check();
+        bh_sets_check();
+    }
 }
 
 /* ---- queries ---- */
@@ -314,13 +323,17 @@ guard_executor_start(QueryDesc *query, int flags)
 static void
 guard_executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool once)
 {
+    bool bound = bh_context_bound();
+
     /* A portal goes on: without this one could be read in small parts beyond every limit. */
-    if (!once && bh_context_bound())
+    if (bound && !once)
         bh_context_statement();
     if (next_executor_run)
         next_executor_run(query, direction, count, once);
     else
         standard_ExecutorRun(query, direction, count, once);
+    if (bound)
+        bh_sets_check();
 }
 
 /*

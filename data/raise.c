@@ -28,6 +28,14 @@ bh_raise_statement(const char *what)
 }
 
 void
+bh_raise_limit(const char *name)
+{
+    ereport(ERROR,
+        (errcode(BH_TN_STATEMENT), errmsg("%s above the tenant's limit is not allowed", name),
+            errhint("Use less, or ask the operator for a higher limit.")));
+}
+
+void
 bh_raise_enter(const char *why)
 {
     ereport(ERROR, (errcode(BH_TN_ENTER), errmsg("tenant cannot be bound here: %s", why),

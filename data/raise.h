@@ -23,6 +23,9 @@ void bh_raise_refused(const char *why, const char *hint) pg_attribute_noreturn()
 /** bh_raise_statement(what): TN005 "${what} is not allowed while a tenant is bound". */
 void bh_raise_statement(const char *what) pg_attribute_noreturn();
 
+/** bh_raise_limit(name): TN005 "${name} above the tenant's limit is not allowed". */
+void bh_raise_limit(const char *name) pg_attribute_noreturn();
+
 /** bh_raise_enter(why): TN006 "tenant cannot be bound here: ${why}". */
 void bh_raise_enter(const char *why) pg_attribute_noreturn();
 

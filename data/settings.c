@@ -6,6 +6,7 @@
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
+#include "data/limit.h"
 #include "data/settings.h"
 
 char *bh_server;
@@ -96,6 +97,7 @@ bh_settings_define(void)
 {
     define_server_settings();
     define_role_settings();
+    bh_limits_define();
     MarkGUCPrefixReserved("bulkhead");
     CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum)0);
 }

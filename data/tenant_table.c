@@ -93,7 +93,17 @@ bh_tenant_table_generation(void)
 
 /* ---- reading ---- */
 
-enum column { COL_NO = 1, COL_ID, COL_MODE, COL_ROLE, COL_SCHEMA, COL_STATE, COL_EPOCH, COL_COUNT };
+enum column {
+    COL_NO = 1,
+    COL_ID,
+    COL_MODE,
+    COL_ROLE,
+    COL_SCHEMA,
+    COL_STATE,
+    COL_EPOCH,
+    COL_LIMITS,
+    COL_COUNT
+};
 
 static const char *const column_names[] = {[COL_NO] = "no",
     [COL_ID] = "id",
@@ -101,14 +111,16 @@ static const char *const column_names[] = {[COL_NO] = "no",
     [COL_ROLE] = "role",
     [COL_SCHEMA] = "schema",
     [COL_STATE] = "state",
-    [COL_EPOCH] = "epoch"};
+    [COL_EPOCH] = "epoch",
+    [COL_LIMITS] = "limits"};
 static const Oid column_types[] = {[COL_NO] = INT4OID,
     [COL_ID] = TEXTOID,
     [COL_MODE] = TEXTOID,
     [COL_ROLE] = NAMEOID,
     [COL_SCHEMA] = NAMEOID,
     [COL_STATE] = TEXTOID,
-    [COL_EPOCH] = INT4OID};
+    [COL_EPOCH] = INT4OID,
+    [COL_LIMITS] = JSONBOID};
 
 static void
 bad_table(const char *what)
@@ -172,6 +184,7 @@ take_row(HeapTuple tuple, TupleDesc desc, struct bh_tenant_row *row)
     if (strlcpy(row->id, id, sizeof(row->id)) >= sizeof(row->id))
         bad_table("an id is too long");
     namestrcpy(&row->role, NameStr(*role));
+    bh_limits_parse(DatumGetJsonbP(column(tuple, desc, COL_LIMITS)), &row->limits);
     /* pg_temp comes last, or a temporary table could stand before the tenant's own. */
     snprintf(row->search_path, sizeof(row->search_path), "%s, pg_temp",
         quote_identifier(NameStr(*schema)));
@@ -294,6 +307,14 @@ tuple_no(HeapTuple tuple, TupleDesc desc)
     return isnull ? 0 : DatumGetInt32(value);
 }
 
+static void
+check_limits(HeapTuple tuple, TupleDesc desc)
+{
+    struct bh_limits ignored;
+
+    bh_limits_parse(DatumGetJsonbP(column(tuple, desc, COL_LIMITS)), &ignored);
+}
+
 /* AFTER INSERT, UPDATE, DELETE for each row, and AFTER TRUNCATE, on bulkhead.tenant. */
 Datum
 bh_tenant_changed(PG_FUNCTION_ARGS)
@@ -310,8 +331,12 @@ bh_tenant_changed(PG_FUNCTION_ARGS)
         note(MyDatabaseId, 0);
     } else {
         note(MyDatabaseId, tuple_no(data->tg_trigtuple, desc));
-        if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+        if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
+            check_limits(data->tg_trigtuple, desc);
+        if (TRIGGER_FIRED_BY_UPDATE(data->tg_event)) {
             note(MyDatabaseId, tuple_no(data->tg_newtuple, desc));
+            check_limits(data->tg_newtuple, desc);
+        }
     }
     PG_RETURN_POINTER(NULL);
 }

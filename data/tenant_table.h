@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "core/tenant.h"
+#include "data/limit.h"
 
 #define BH_SEARCH_PATH_MAX 160
 
@@ -22,6 +23,7 @@ struct bh_tenant_row {
     char id[BH_TENANT_ID_MAX + 1];
     NameData role;
     char search_path[BH_SEARCH_PATH_MAX]; /* "t42", pg_temp */
+    struct bh_limits limits;
 };
 
 /** bh_tenant_table_request() / bh_tenant_table_startup(): shared memory, from these hooks. */

@@ -47,14 +47,14 @@ SELECT bulkhead.enter(:'acme' || 'A');
 BEGIN;
 SELECT bulkhead.enter(:'anonymous');
 SELECT body FROM notes;
-RESET transaction_read_only;
+SELECT set_config('transaction_read_only', NULL, true);
 INSERT INTO notes (body) VALUES ('written');
 ROLLBACK;
 -- savepoints keep the tenant
 BEGIN;
 SELECT bulkhead.enter(:'acme');
 SAVEPOINT s;
-SET search_path = t43;
+SET LOCAL search_path = t43;
 SELECT 1/0;
 ROLLBACK TO s;
 SELECT bulkhead.tenant_no(), body FROM notes;

@@ -59,6 +59,22 @@ ROLLBACK;
 BEGIN; SELECT bulkhead.enter(:'acme') \gset ignored_
 RESET ALL;
 ROLLBACK;
+-- nothing is set for the session
+BEGIN; SELECT bulkhead.enter(:'acme') \gset ignored_
+SET work_mem = '1MB';
+ROLLBACK;
+BEGIN; SELECT bulkhead.enter(:'acme') \gset ignored_
+SELECT set_config('my.x', '1', false);
+ROLLBACK;
+BEGIN; SELECT bulkhead.enter(:'acme') \gset ignored_
+SET LOCAL work_mem = '1MB';
+SELECT set_config('my.x', '1', true);
+SHOW work_mem;
+LOCK TABLE notes;
+ROLLBACK;
+BEGIN; SELECT bulkhead.enter(:'acme') \gset ignored_
+COPY notes TO PROGRAM 'id';
+ROLLBACK;
 -- other logins are not touched
 \c - postgres
 SELECT bulkhead.tenant_no() IS NULL AS no_tenant, count(*) > 0 AS sees FROM pg_class;

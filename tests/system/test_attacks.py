@@ -290,7 +290,7 @@ def test_ends_of_an_aborted_transaction_read_nothing(server, wire, change):
     assert_clean(wire, server)
 
 
-@pytest.mark.parametrize("poison", ["SET seed = 0.25", "SELECT set_config('seed', '0.25', false)", "SELECT setseed(0.25)",
+@pytest.mark.parametrize("poison", ["SET LOCAL seed = 0.25", "SELECT set_config('seed', '0.25', true)", "SELECT setseed(0.25)",
                                     "SELECT random() FROM generate_series(1, 10)"])
 def test_random_is_new_for_each_tenant(server, wire, poison):
     drawn = set()

@@ -245,14 +245,28 @@ def test_role_with_more_rights_than_a_tenant_is_refused(server, wire):
 
 # ---- the end of the transaction
 
-POISONS = [
-    "SET search_path = t43", "SELECT set_config('search_path', 't43', false)", "SET statement_timeout = 1234",
-    "SET default_transaction_read_only = on", "SET transform_null_equals = on", "SET row_security = off",
-    "SET bytea_output = 'escape'", "SET xmloption = document", "SET my.secret = 'A'", "SET plan_cache_mode = force_generic_plan",
-    "SET backslash_quote = on", "SET standard_conforming_strings = off", "SET client_encoding = 'LATIN1'",
-    "SET TimeZone = 'Asia/Tokyo'", "SET DateStyle = 'German'", "SET application_name = 'evil'", "SET work_mem = '77MB'",
-    "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SELECT nextval('orders_id_seq')",
-    "SELECT setseed(0.5)", "RESET application_name", "SET LOCAL search_path = t43",
+# For the session: refused. The same with LOCAL, or by set_config(…, true): allowed, and gone at the end.
+SETTINGS = [
+    "search_path = t43", "statement_timeout = 1234", "default_transaction_read_only = on", "transform_null_equals = on", "row_security = off",
+    "bytea_output = 'escape'", "xmloption = document", "my.secret = 'A'", "plan_cache_mode = force_generic_plan", "backslash_quote = on",
+    "standard_conforming_strings = off", "client_encoding = 'LATIN1'", "TimeZone = 'Asia/Tokyo'", "DateStyle = 'German'",
+    "application_name = 'evil'", "work_mem = '2MB'",
+]
+POISONS = [f"SET LOCAL {setting}" for setting in SETTINGS] + [
+    "SELECT set_config('search_path', 't43', true)", "SELECT set_config('my.secret', 'A', true)", "SELECT nextval('orders_id_seq')",
+    "SELECT setseed(0.5)", "SET LOCAL application_name TO DEFAULT",
+]
+FOR_THE_SESSION = [f"SET {setting}" for setting in SETTINGS] + [
+    "SET SESSION work_mem = '2MB'", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "RESET application_name", "RESET work_mem",
+    "SET application_name TO DEFAULT", "SET search_path FROM CURRENT", "SET TIME ZONE 'UTC'", "SET NAMES 'UTF8'", "SET SCHEMA 't43'", "SET seed = 0.5",
+    "SELECT set_config('search_path', 't43', false)", "SELECT set_config('my.secret', 'A', false)", "SELECT set_config('work_mem', NULL, false)",
+    "SELECT set_config('work_mem', '2MB', NULL)",
+    "SELECT set_config('search_path', 't42', true), set_config('my.secret', 'A', false)", "DO $$BEGIN SET work_mem = '2MB'; END$$",
+    "DO $$BEGIN PERFORM set_config('my.secret', 'A', false); END$$", "DO $$DECLARE x text; BEGIN x := set_config('my.secret', 'A', false); END$$",
+    "DO $$BEGIN BEGIN PERFORM set_config('my.secret', 'A', false); EXCEPTION WHEN SQLSTATE 'TN005' THEN NULL; END;"
+    " EXECUTE 'SELECT set_config(''my.secret'', ''A'', false)'; END$$",
+    "SELECT count(*) FROM notes WHERE set_config('my.secret', 'A', false) = 'A'",
+    "DO $$DECLARE c CURSOR FOR SELECT set_config('my.secret', 'A', false); t text; BEGIN OPEN c; FETCH c INTO t; END$$",
 ]
 STATE = "SELECT name, setting FROM pg_settings ORDER BY 1"
 
@@ -285,6 +299,38 @@ def test_nothing_stays(server, wire, poison, ending):
     assert settings(server, wire) == before
     assert as_tenant(wire, server, ["SELECT lastval()"], "globex").code == "55000"
     assert_clean(wire, server)
+
+
+@pytest.mark.parametrize("text", FOR_THE_SESSION)
+def test_nothing_is_set_for_the_session(server, wire, text):
+    as_tenant(wire, server, ["DO $$BEGIN END$$"])  # plpgsql brings settings of its own
+    before = settings(server, wire)
+    wire.query("BEGIN")
+    assert as_tenant(wire, server, ["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "SAVEPOINT s"]).code is None
+    assert wire.query(text).code == "TN005"
+    assert wire.query("ROLLBACK TO s").code is None
+    assert wire.query("SELECT body FROM notes WHERE id = 1").rows == [[[SECRETS["acme"]]]]  # not poisoned
+    assert wire.query("COMMIT").code is None
+    answer = as_tenant(wire, server, [text])
+    assert answer.code == "TN005", answer.rows
+    assert settings(server, wire) == before
+    assert_clean(wire, server)
+
+
+def test_set_config_by_the_fast_path_and_by_a_portal_that_waits(server, wire):
+    number = server.sql("SELECT 'set_config(text,text,boolean)'::regprocedure::oid::int")[0][0]
+    for local, code in (("t", None), ("f", "TN005")):
+        wire.query("BEGIN")
+        wire.step(ENTER, [token(server)])
+        wire.parse("SELECT body FROM notes, generate_series(1, 3)")
+        wire.bind(portal="mine")
+        wire.execute(portal="mine", limit=1)
+        assert wire.sync().suspended == 1
+        called = wire.call(number, "my.secret", "A", local)
+        wire.execute(portal="mine")
+        assert (called.code or wire.sync().code) == code
+        wire.query("ROLLBACK")
+        assert_clean(wire, server)
 
 
 def test_setseed_does_not_reach_the_next_tenant(server, wire):
@@ -350,8 +396,8 @@ def test_procedures_cannot_commit_the_tenant_away(server, wire):
 def test_parallel_workers_see_their_leaders_tenant(server, wire):
     server.sql("SET ROLE bh_o42; CREATE TABLE t42.big AS SELECT generate_series(1, 20000) AS n;"
                "GRANT SELECT ON t42.big TO bh_t42; RESET ROLE; ANALYZE t42.big")
-    force = ["SET force_parallel_mode = on", "SET parallel_setup_cost = 0", "SET parallel_tuple_cost = 0",
-             "SET min_parallel_table_scan_size = 0"]
+    force = ["SET LOCAL force_parallel_mode = on", "SET LOCAL parallel_setup_cost = 0", "SET LOCAL parallel_tuple_cost = 0",
+             "SET LOCAL min_parallel_table_scan_size = 0"]
     query = "SELECT count(*) FROM big WHERE bulkhead.tenant_no() = 42 AND bulkhead.tenant_id() = 'acme'"
     answer = as_tenant(wire, server, force + ["EXPLAIN (COSTS OFF) " + query, query])
     assert answer.code is None, answer.errors

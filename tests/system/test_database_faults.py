@@ -231,11 +231,11 @@ def test_old_transactions_run_no_more_statements(server, wire):
 
 
 def test_timeouts_and_cancels_leave_a_clean_connection(server, wire):
-    assert as_tenant(wire, server, ["SET statement_timeout = 50", "SELECT pg_sleep(5)"]).code == "57014"
+    assert as_tenant(wire, server, ["SET LOCAL statement_timeout = 50", "SELECT pg_sleep(5)"]).code == "57014"
     assert_clean(wire, server)
     with pool(server) as idle:
         idle.query("BEGIN")
-        as_tenant(idle, server, ["SET idle_in_transaction_session_timeout = 50"])
+        as_tenant(idle, server, ["SET LOCAL idle_in_transaction_session_timeout = 50"])
         time.sleep(0.3)
         assert idle.read().code == "25P03"
     assert server.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'acme'") == [(0,)]

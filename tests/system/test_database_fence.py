@@ -182,7 +182,7 @@ def test_who_may_call_it_and_where(server, wire):
             assert admin.query(text).code == "2D000", text
             admin.query("ROLLBACK")
         for text, code in (("CALL bulkhead.fence(NULL, 2)", "22004"), ("CALL bulkhead.fence(42, 2, NULL)", "22004"),
-                           ("CALL bulkhead.fence(99, 2)", "02000"), ("CALL bulkhead.fence(42, 2, '-1s')", "22023"),
+                           ("CALL bulkhead.fence(99, 2)", "P0002"), ("CALL bulkhead.fence(42, 2, '-1s')", "22023"),
                            ("CALL bulkhead.fence(42, 2, '2h')", "22023"), ("SELECT bulkhead.fence(42, 2)", "42809")):
             assert admin.query(text).code == code, text
         assert epoch(server) == 1

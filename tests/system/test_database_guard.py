@@ -260,6 +260,12 @@ BOUND_DENIED = {
         "ALTER ROLE bh_t42 SUPERUSER", "CREATE ROLE evil", "DROP ROLE bh_t43", "GRANT bh_t43 TO bh_t42", "ALTER DATABASE shared1 SET role = 'x'",
         "ALTER SYSTEM SET work_mem = '1MB'", "PREPARE TRANSACTION 'x'", "COMMIT PREPARED 'x'", "DO $$BEGIN EXECUTE 'LISTEN a'; END$$",
         "DO $$BEGIN EXECUTE 'SET ROLE bh_t43'; END$$", "DO $$BEGIN EXECUTE 'RESET ALL'; END$$",
+        "LOCK TABLE notes", "LOCK notes IN ACCESS SHARE MODE", "LOCK TABLE notes NOWAIT", "DO $$BEGIN LOCK TABLE notes; END$$",
+        "COPY notes TO PROGRAM 'id'", "COPY notes FROM PROGRAM 'id'", "COPY notes TO '/tmp/x'", "COPY notes FROM '/etc/passwd'",
+        "COPY (SELECT 1) TO PROGRAM 'id'", "DO $$BEGIN COPY notes FROM '/etc/passwd'; END$$", "DROP OWNED BY CURRENT_USER", "DROP OWNED BY bh_t42",
+        "REASSIGN OWNED BY bh_t42 TO bh_t43", "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE bh_t43 GRANT ALL ON TABLES TO bh_t42", "SET bulkhead.literal_token = on",
+        "SET session_replication_role = replica", "SET bulkhead.max_transaction_age = 86400", "SET bulkhead.pool_roles = ''",
     ],
     "TN006": ["SELECT bulkhead.enter('x')", "DO $$BEGIN PERFORM bulkhead.enter('x'); END$$"],
     "42501": [
@@ -269,10 +275,9 @@ BOUND_DENIED = {
         "SELECT * FROM pg_stat_activity", "SELECT * FROM pg_locks", "SELECT pg_export_snapshot()", "SELECT pg_logical_emit_message(true, 'a', 'b')",
         "SELECT * FROM bulkhead.tenant", "DELETE FROM bulkhead.tenant", "SELECT bulkhead.tenant_changed()", "SELECT * FROM t43.notes",
         "CREATE TABLE t43.x (i int)", "ALTER SCHEMA t43 OWNER TO bh_t42", "SELECT pg_read_file('PG_VERSION')", "COPY t43.notes TO STDOUT",
-        "COPY notes TO PROGRAM 'id'", "COPY notes FROM '/etc/passwd'", "CREATE EXTENSION file_fdw", "ALTER DEFAULT PRIVILEGES FOR ROLE bh_t43 GRANT ALL ON TABLES TO bh_t42",
-        "SHOW bulkhead.key_file", "SET bulkhead.literal_token = on", "SET session_replication_role = replica", "CREATE TEMP TABLE x (i int)",
+        "CREATE EXTENSION file_fdw", "SHOW bulkhead.key_file", "SET LOCAL bulkhead.literal_token = on", "SET LOCAL session_replication_role = replica", "CREATE TEMP TABLE x (i int)",
     ],
-    "55P02": ["SET bulkhead.max_transaction_age = 86400", "SET bulkhead.pool_roles = ''", "SELECT set_config('bulkhead.server', 'x', true)"],
+    "55P02": ["SET LOCAL bulkhead.max_transaction_age = 86400", "SET LOCAL bulkhead.pool_roles = ''", "SET LOCAL bulkhead.work_mem = '1GB'", "SELECT set_config('bulkhead.server', 'x', true)"],
 }
 
 
@@ -307,9 +312,11 @@ def test_temporary_objects_even_with_the_right_to_them(server, wire, text):
 
 
 def test_allowed_bound(server, wire):
-    for text in ("SELECT 1", "DECLARE c CURSOR FOR SELECT body FROM notes", "SET LOCAL work_mem = '1MB'", "SET work_mem = '1MB'", "SHOW ALL",
+    for text in ("SELECT 1", "DECLARE c CURSOR FOR SELECT body FROM notes", "SET LOCAL work_mem = '1MB'", "SET CONSTRAINTS ALL IMMEDIATE", "SHOW ALL", "SET TRANSACTION READ ONLY",
                  "EXPLAIN SELECT * FROM notes", "COPY (SELECT 1) TO STDOUT", "DO $$BEGIN PERFORM 1; END$$", "CLOSE ALL", "SAVEPOINT s",
-                 "SELECT nextval('orders_id_seq')", "SELECT count(*) FROM pg_class", "SET search_path = t42", "SELECT set_config('my.x', '1', false)"):
+                 "SELECT nextval('orders_id_seq')", "SELECT count(*) FROM pg_class", "SET LOCAL search_path = t42", "SET LOCAL TIME ZONE 'UTC'",
+                 "SELECT set_config('my.x', '1', true)", "COPY notes TO STDOUT", "SELECT body FROM notes FOR UPDATE", "EXPLAIN ANALYZE SELECT 1",
+                 "SELECT current_setting('work_mem')", "SET LOCAL work_mem TO DEFAULT"):
         wire.query("BEGIN")
         answer = as_tenant(wire, server, [text])
         assert answer.code is None, (text, answer.errors)

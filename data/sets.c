@@ -1,0 +1,64 @@
+#include "postgres.h"
+
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
+
+#include "data/limit.h"
+#include "data/raise.h"
+#include "data/sets.h"
+
+static int first_nest; /* 0: no tenant is bound */
+static bool called;
+
+void
+bh_sets_begin(int nest)
+{
+    first_nest = nest;
+    called = false;
+}
+
+void
+bh_sets_end(void)
+{
+    first_nest = 0;
+    called = false;
+}
+
+void
+bh_sets_called(void)
+{
+    called = first_nest != 0;
+}
+
+/* SET TRANSACTION is written without LOCAL and lasts no longer. */
+static bool
+of_transaction(const char *name)
+{
+    return strncmp(name, "transaction_", strlen("transaction_")) == 0;
+}
+
+static bool
+for_session(const struct config_generic *setting)
+{
+    for (const GucStack *it = setting->stack; it != NULL && it->nest_level >= first_nest;
+         it = it->prev)
+        if (it->state == GUC_SET || it->state == GUC_SET_LOCAL)
+            return !of_transaction(setting->name);
+    return false;
+}
+
+void
+bh_sets_check(void)
+{
+    struct config_generic **all;
+    int count;
+
+    if (!called)
+        return;
+    bh_limits_check();
+    all = get_guc_variables();
+    count = GetNumConfigOptions();
+    for (int i = 0; i < count; i++)
+        if (for_session(all[i]))
+            bh_raise_statement("set_config() for the session");
+}
