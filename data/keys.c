@@ -26,6 +26,7 @@ struct row {
 static struct row rows[BH_KEY_ROWS_MAX];
 static size_t row_count;
 static bool loaded;
+static char problem[256];     /* of the last load; empty: none */
 static TimestampTz loaded_at; /* PgReloadTime then */
 static char *database;
 
@@ -51,6 +52,17 @@ forget_rows(void)
     row_count = 0;
 }
 
+/* The clients hear only that there is no key; the log and selfcheck() say why. */
+static void pg_attribute_printf(1, 2) complain(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(problem, sizeof(problem), format, args);
+    va_end(args);
+    ereport(LOG, (errmsg("bulkhead.key_file \"%s\" %s", bh_key_file, problem)));
+}
+
 /* A key file that others can read has lost its secret; one that others can write is not ours. */
 static bool
 file_trusted(int fd)
@@ -58,16 +70,15 @@ file_trusted(int fd)
     struct stat st;
 
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        ereport(LOG, (errmsg("bulkhead.key_file \"%s\" is not a regular file", bh_key_file)));
+        complain("is not a regular file");
         return false;
     }
     if ((st.st_mode & 077) != 0 || (st.st_uid != geteuid() && st.st_uid != 0)) {
-        ereport(LOG, (errmsg("bulkhead.key_file \"%s\" is open to other users", bh_key_file),
-                         errhint("chmod 0400 and chown it to the server's user.")));
+        complain("is open to other users: chmod 0400 and chown it to the server's user");
         return false;
     }
     if (st.st_size > KEY_FILE_MAX) {
-        ereport(LOG, (errmsg("bulkhead.key_file \"%s\" is too large", bh_key_file)));
+        complain("is too large");
         return false;
     }
     return true;
@@ -100,20 +111,18 @@ read_file(char *ret_text, size_t *ret_len)
     bool ok;
 
     if (bh_key_file == NULL || bh_key_file[0] == '\0') {
-        ereport(LOG, (errmsg("bulkhead.key_file is not set")));
+        complain("is not set");
         return false;
     }
     fd = open(bh_key_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        ereport(LOG, (errcode_for_file_access(),
-                         errmsg("could not open bulkhead.key_file \"%s\": %m", bh_key_file)));
+        complain("cannot be opened: %s", strerror(errno));
         return false;
     }
     ok = file_trusted(fd);
     if (ok && !read_all(fd, ret_text, ret_len)) {
         ok = false;
-        ereport(LOG, (errcode_for_file_access(),
-                         errmsg("could not read bulkhead.key_file \"%s\": %m", bh_key_file)));
+        complain("cannot be read: %s", strerror(errno));
     }
     close(fd);
     return ok;
@@ -153,6 +162,7 @@ load_rows(void)
     forget_rows();
     loaded = true;
     loaded_at = PgReloadTime;
+    problem[0] = '\0';
     if (!read_file(text, &len))
         return;
     ok = bh_key_file_parse((struct bh_str){text, len}, found, &count, &err) == BH_OK;
@@ -163,7 +173,7 @@ load_rows(void)
     if (ok)
         return;
     forget_rows();
-    ereport(LOG, (errmsg("bulkhead.key_file \"%s\" cannot be used: %s", bh_key_file, err.detail)));
+    complain("cannot be used: %s", err.detail);
 }
 
 struct bh_mac *
@@ -182,4 +192,13 @@ bh_keys_find(struct bh_str kid, int64_t now_s)
         return rows[i].mac;
     }
     bh_raise_refused("its key is not known here", NULL);
+}
+
+const char *
+bh_keys_problem(void)
+{
+    load_rows();
+    if (problem[0] == '\0' && row_count == 0)
+        return "has no key";
+    return problem[0] == '\0' ? NULL : problem;
 }

@@ -18,6 +18,13 @@
  */
 struct bh_mac *bh_keys_find(struct bh_str kid, int64_t now_s);
 
+/**
+ * bh_keys_problem():
+ * Read the key file again; what is wrong with it, borrowed until the next call,
+ * or NULL.  Never holds anything of its content.
+ */
+const char *bh_keys_problem(void);
+
 /** bh_keys_database(): name of this session's database; lives as long as the session. */
 const char *bh_keys_database(void);
 
