@@ -196,6 +196,13 @@ ensure_inside(const struct bh_cluster_plan *plan, const char *database, const ch
     return code;
 }
 
+/* What enter() would set in each transaction (data/limit.c) where the connection has no such limit.
+ */
+static const char pool_limits_sql[] =
+    "ALTER ROLE bulkhead_pool SET statement_timeout = '60s';"
+    "ALTER ROLE bulkhead_pool SET lock_timeout = '30s';"
+    "ALTER ROLE bulkhead_pool SET idle_in_transaction_session_timeout = '60s'";
+
 static enum bh_code
 ensure_server(PGconn *conn, const struct bh_cluster_plan *plan, char ret_pool_secret[BH_SCRAM_MAX],
     struct bh_error *err)
@@ -206,6 +213,7 @@ ensure_server(PGconn *conn, const struct bh_cluster_plan *plan, char ret_pool_se
     bh_wipe(secret, sizeof(secret));
     BH_TRY(code);
     BH_TRY(ensure_role(conn, "bulkhead_pool", plan->pool_password, ret_pool_secret, err));
+    BH_TRY(bh_sql_script(conn, pool_limits_sql, err));
     BH_TRY(ensure_database(conn, "bulkhead", "bulkhead_registry", err));
     BH_TRY(ensure_database(conn, plan->shared_database, "postgres", err));
     BH_TRY(close_databases(conn, err));

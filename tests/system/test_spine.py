@@ -114,6 +114,12 @@ def test_the_pool_role_alone_reads_nothing(stack):
         connection.close()
 
 
+def test_the_database_passes_its_own_check(stack):
+    assert stack.psql("SELECT object, problem, fix FROM bulkhead.selfcheck()") == []
+    (settings,), = stack.psql("SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'bulkhead_pool'::regrole AND setdatabase = 0")
+    assert {"statement_timeout=60s", "lock_timeout=30s", "idle_in_transaction_session_timeout=60s"} <= set(settings)
+
+
 def test_apply_adds_a_tenant_that_begins_empty_and_delete_removes_it(stack, initech):
     assert "initech.localhost" in initech.stdout + initech.stderr
     assert orders(stack, "initech") == []
