@@ -127,6 +127,8 @@ bh_spawn_read(const char *const *argv, char *ret_text, size_t size, struct bh_er
         rc = rc ? rc : posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
         rc = rc ? rc : posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
         rc = rc ? rc : posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+        /* Where we were started the engine user may not go, and PostgreSQL's programs complain. */
+        rc = rc ? rc : posix_spawn_file_actions_addchdir_np(&actions, "/");
         rc = rc ? rc : spawn_with(&actions, argv, env, &pid);
         posix_spawn_file_actions_destroy(&actions);
     }

@@ -92,6 +92,15 @@ def test_components_json_says_the_same(stack):
         assert component["started"] == int(fields[19])
 
 
+def test_up_from_where_the_engine_user_may_not_go(new_stack):
+    closed = new_stack.dir / "closed"
+    closed.mkdir(mode=0o700)
+    flags = [f for name, port in new_stack.ports.items() for f in (f"--{name}-port", port)]
+    new_stack.cli("up", "--state", new_stack.state, *flags, check=True, cwd=closed)
+    for component in new_stack.status()["components"]:
+        assert re.match(r"\d+\.\d+", component["version"]), component
+
+
 def test_secrets_are_closed(stack):
     me, engine = os.geteuid(), engine_uid()
     wanted = {"operator.token": (me, 0o600), "agent.token": (me, 0o600), "pgpass": (me, 0o600),
