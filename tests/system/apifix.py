@@ -17,9 +17,8 @@ import time
 
 import psycopg2
 
-from pgserver import BIN, as_engine_user, give_to_engine_user, wait_for
+from pgserver import BIN, as_engine_user, give_to_engine_user, program, wait_for
 from ports import Ports
-from stack import BUILD
 
 PORTS = Ports()
 MASTER = bytes(range(32))
@@ -55,7 +54,7 @@ class Api:
     def command(self):
         r = self.registry
         dead = f"host=127.0.0.1 port={r.dead_port} user=postgres"  # no flow runs in these tests
-        return [BUILD / "bin/bulkheadd", "--listen", f"127.0.0.1:{self.port}", "--registry", r.conninfo,
+        return [program("bulkheadd", r.dir), "--listen", f"127.0.0.1:{self.port}", "--registry", r.conninfo,
                 "--server", dead, "--master-key", r.dir / "master.key", "--principals", r.dir / "principals",
                 "--app-migrations", r.dir, "--endpoints", "127.0.0.1:7090", "--edge-url", "http://127.0.0.1:7080",
                 "--base-domain", "localhost", "--cell", "main", "--state", r.dir]

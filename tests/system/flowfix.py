@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 
-from pgserver import PREFIX, PORTS, Server, as_engine_user, give_to_engine_user, wait_for
+from pgserver import PORTS, Server, as_engine_user, give_to_engine_user, program, wait_for
 
 OPERATOR, AGENT = "operator-token-1", "agent-token-1"
 MASTER = bytes(range(32))
@@ -142,7 +142,7 @@ class Daemon:
             give_to_engine_user(path)
         self.log = plant.dir / f"bulkheadd-{self.port}.log"
         port = plant.server.port
-        command = [PREFIX / "bin/bulkheadd", "--listen", f"127.0.0.1:{self.port}",
+        command = [program("bulkheadd", plant.dir), "--listen", f"127.0.0.1:{self.port}",
                    "--registry", f"host=127.0.0.1 port={port} user=bulkhead_registry dbname=bulkhead",
                    "--server", f"host=127.0.0.1 port={port} user=postgres", "--master-key", plant.dir / "master.key",
                    "--principals", plant.dir / "principals", "--app-migrations", plant.migrations,

@@ -44,6 +44,14 @@ def give_to_engine_user(path):
         os.chown(path, ids["user"], ids["group"])
 
 
+def program(name, folder):
+    """Our program, copied to ${folder}: the engine user may not walk to a build tree under /root."""
+    copy = folder / name
+    if not copy.exists():
+        shutil.copy2(PREFIX / "bin" / name, copy)
+    return copy
+
+
 def wait_for(condition, what, seconds=20):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
