@@ -147,7 +147,7 @@ write_settings(const struct bh_site *site, struct bh_error *err)
     return bh_file_put(path, bh_buf_str(&buf), 0644, NULL, err);
 }
 
-/* A new installation numbers its tenants from 1: what an earlier one at this path counted is not theirs. */
+/* A new installation numbers its tenants from 1: what an earlier one counted is not theirs. */
 static enum bh_code
 forget_counters(const struct bh_site *site, struct bh_error *err)
 {

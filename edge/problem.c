@@ -34,7 +34,7 @@ static const struct wording {
     {BH_E_BAD_REQUEST, "the request is malformed", ""},
 };
 
-/* What nginx itself answers, in our words: whatever it refuses is a bad request, the status stays its own. */
+/* What nginx itself answers, in our words: what it refuses is a bad request; the status stays. */
 static const struct {
     ngx_uint_t status;
     enum bh_code code;
