@@ -20,6 +20,7 @@ import psutil
 import psycopg2
 import pytest
 
+from pgserver import program
 from ports import Ports
 from stack import BUILD, call, wait_for
 
@@ -508,7 +509,8 @@ class Node:
                  "snapshot": state / "snapshot", "keyring": state / "keys/edge.keyring", "counters": self.counters,
                  "id": "local", "listen": f"127.0.0.1:{self.stack.ports['agent']}",
                  "server-key": f"main={state}/keys/server-main.key:{state}/postgres/postmaster.pid", **other}
-        return [AGENT, *(str(word) for name, value in flags.items() for word in (f"--{name}", value))]
+        return [str(program("bulkhead-agent", self.stack.dir)),
+                *(str(word) for name, value in flags.items() for word in (f"--{name}", value))]
 
     def run(self, *args, **options):
         user = {"user": engine_uid(), "group": pwd.getpwuid(engine_uid()).pw_gid, "extra_groups": []} \
