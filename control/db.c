@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,13 +17,17 @@
 
 struct bh_db {
     struct bh_db_pool *pool;
-    PGconn *conn; /* NULL: not connected */
+    PGconn *conn;      /* NULL: not connected */
+    unsigned lifetime; /* of the server that it was made to */
     int patience_ms;
     bool taken;
 };
 
 struct bh_db_pool {
     pthread_mutex_t lock; /* guards taken */
+    /* Where one connection broke, the others are to the same server that went away, though some
+     * may not have heard of it yet: the next number has begun, and they are made anew. */
+    _Atomic unsigned lifetime;
     pthread_cond_t given;
     char *conninfo;
     unsigned size;
@@ -123,6 +128,7 @@ static enum bh_code
 connect_db(struct bh_db *db, struct bh_error *err)
 {
     PGconn *conn;
+    unsigned lifetime = db->pool->lifetime;
     BH_TRY(bh_sql_connect(db->pool->conninfo, NULL, CONNECT_TIMEOUT_S, &conn, err));
     enum bh_code code = bh_sql_script(conn, session_settings, err);
     if (code != BH_OK) {
@@ -130,6 +136,7 @@ connect_db(struct bh_db *db, struct bh_error *err)
         return code;
     }
     db->conn = conn;
+    db->lifetime = lifetime;
     return BH_OK;
 }
 
@@ -140,7 +147,7 @@ bh_db_take(struct bh_db_pool *pool, struct bh_db **ret_db, struct bh_error *err)
     if (!db)
         return bh_fail(err, BH_E_UNAVAILABLE,
             "all %u connections to the registry were busy for %d s", pool->size, TAKE_TIMEOUT_S);
-    if (db->conn && !is_alive(db->conn)) {
+    if (db->conn && (db->lifetime != pool->lifetime || !is_alive(db->conn))) {
         PQfinish(db->conn);
         db->conn = NULL;
     }
@@ -170,6 +177,8 @@ bh_db_give(struct bh_db *db)
     if (db->conn) {
         bh_db_rollback(db);
         if (PQstatus(db->conn) != CONNECTION_OK) {
+            atomic_compare_exchange_strong(
+                &db->pool->lifetime, &(unsigned){db->lifetime}, db->lifetime + 1);
             PQfinish(db->conn);
             db->conn = NULL;
         }
