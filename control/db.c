@@ -177,8 +177,8 @@ bh_db_give(struct bh_db *db)
     if (db->conn) {
         bh_db_rollback(db);
         if (PQstatus(db->conn) != CONNECTION_OK) {
-            atomic_compare_exchange_strong(
-                &db->pool->lifetime, &(unsigned){db->lifetime}, db->lifetime + 1);
+            unsigned mine = db->lifetime; /* only the first that breaks ends it */
+            atomic_compare_exchange_strong(&db->pool->lifetime, &mine, mine + 1);
             PQfinish(db->conn);
             db->conn = NULL;
         }
