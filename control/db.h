@@ -30,7 +30,8 @@ void bh_db_pool_free(struct bh_db_pool *pool);
  * bh_db_take(pool, ret_db, err) / bh_db_give(db):
  * Borrow a connection, waiting at most 5 s for one; give it back, rolling back
  * what was left open.  NULL is fine for give.  BH_E_UNAVAILABLE where the
- * server cannot be reached or all are busy.
+ * server cannot be reached or all are busy.  Once a connection came back
+ * broken, all that were made before it are made anew when they are next taken.
  */
 enum bh_code bh_db_take(
     struct bh_db_pool *pool, struct bh_db **ret_db, struct bh_error *err) BH_MUSTCHECK;
