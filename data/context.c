@@ -42,6 +42,7 @@ struct bound {
     Oid outer_user;
     int subtransactions; /* begun so far */
     uint64 generation;   /* of the tenant table when it was last looked at */
+    char subject[BH_TOKEN_SUB_MAX + 1];
 };
 
 static struct bound bound;
@@ -57,6 +58,12 @@ int32
 bh_context_tenant(void)
 {
     return bound.active ? bound.no : 0;
+}
+
+const char *
+bh_context_subject(void)
+{
+    return bound.subject;
 }
 
 void
@@ -177,6 +184,7 @@ bind(const struct bh_token *claims, const struct bh_tenant_row *row, Oid role, u
         .outer_user = user,
         .generation = generation,
         .anonymous = bh_token_has_scope(claims, "anonymous")};
+    memcpy(bound.subject, claims->sub.data, claims->sub.len);
     if (bound.anonymous)
         set("transaction_read_only", "on");
     bh_limits_apply(&row->limits);

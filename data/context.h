@@ -18,6 +18,9 @@ bool bh_context_bound(void);
 /** bh_context_tenant(): number of the tenant that this transaction is bound to; 0: none. */
 int32 bh_context_tenant(void);
 
+/** bh_context_subject(): who of the tenant acts (`sub` of the token); "" where no tenant is bound. */
+const char *bh_context_subject(void);
+
 /**
  * bh_context_statement():
  * Called before each statement of a bound transaction, and before a portal goes
