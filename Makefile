@@ -2,10 +2,10 @@
 BUILD ?= build
 OPTIONS ?=
 
-.PHONY: build up down status test check fuzz bench deps clean help
+.PHONY: build up down status test test-postgres check fuzz bench deps clean help
 
 help:  ## what can be made
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
 
 deps:  ## install the packages that are missing (root)
 	@tools/deps run
@@ -25,6 +25,11 @@ status:  ## what runs, and how it is
 test:  ## unit, SQL and system tests
 	@tools/deps test
 	@tools/test $(ARGS)
+
+test-postgres:  ## PostgreSQL's own tests, with the extension preloaded and without
+	@tools/deps test
+	@tools/build build/test -Dfailpoints=true
+	@tools/test-postgres build/test
 
 check:  ## sanitizers, static analysis, format and include rules
 	@tools/deps test
