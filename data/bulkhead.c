@@ -11,6 +11,7 @@
 #include "data/constant.h"
 #include "data/context.h"
 #include "data/guard.h"
+#include "data/label.h"
 #include "data/log.h"
 #include "data/settings.h"
 #include "data/slot.h"
@@ -58,5 +59,6 @@ _PG_init(void)
     bh_tenant_table_register();
     bh_context_register();
     bh_guard_install();
+    bh_label_register();
     bh_log_install();
 }
