@@ -18,7 +18,7 @@
 
 #define EVERY_MS 3500
 #define BODY_MAX 61440 /* below the control plane's 64 KiB */
-#define SLOT_TEXT_MAX (BH_METER_COUNT * 80)
+#define SLOT_TEXT_MAX (BH_METER_EDGE_COUNT * 80)
 
 struct poster {
     struct bh_node *node;
@@ -36,7 +36,7 @@ static uint64_t
 sum_of(const struct bh_slot *slot)
 {
     uint64_t sum = 0;
-    for (int i = 0; i < BH_METER_COUNT; i++)
+    for (int i = 0; i < BH_METER_EDGE_COUNT; i++)
         sum += atomic_load_explicit(&slot->meters[i], memory_order_relaxed);
     return sum;
 }
@@ -60,7 +60,7 @@ add_slot(struct poster *poster, uint32_t index)
     uint32_t no = atomic_load_explicit(&slot->no, memory_order_acquire);
     bool first = poster->count == 0;
     uint64_t sum = 0;
-    for (int i = 0; i < BH_METER_COUNT; i++) {
+    for (int i = 0; i < BH_METER_EDGE_COUNT; i++) {
         uint64_t value = atomic_load_explicit(&slot->meters[i], memory_order_relaxed);
         sum += value;
         bh_buf_printf(&poster->body, "%s{\"no\":%u,\"meter\":\"%s\",\"value\":%" PRIu64 "}",
@@ -169,7 +169,7 @@ static bool
 prepare(struct poster *poster, struct bh_node *node)
 {
     struct bh_error err;
-    size_t most = BODY_MAX / BH_METER_COUNT / 40;
+    size_t most = BODY_MAX / BH_METER_EDGE_COUNT / 40;
     *poster = (struct poster){.node = node};
     poster->file = open(node->config.counters, O_RDONLY | O_CLOEXEC);
     poster->told = calloc(node->counters->capacity, sizeof(*poster->told));

@@ -3,23 +3,34 @@
 #include <stddef.h>
 #include <string.h>
 
-static const char *const slugs[BH_METER_COUNT] = {
-#define BH_METER(name, slug, unit, description) [BH_METER_##name] = slug,
+static const struct {
+    const char *slug;
+    const char *unit;
+} meters[BH_METER_COUNT] = {
+#define BH_METER(name, slug, unit, description) [BH_METER_##name] = {slug, unit},
+#define BH_DATABASE_METER BH_METER
 #include "core/tbl/meters.def"
+#undef BH_DATABASE_METER
 #undef BH_METER
 };
 
 const char *
 bh_meter_slug(enum bh_meter meter)
 {
-    return (unsigned)meter < BH_METER_COUNT ? slugs[meter] : "";
+    return (unsigned)meter < BH_METER_COUNT ? meters[meter].slug : "";
+}
+
+const char *
+bh_meter_unit(enum bh_meter meter)
+{
+    return (unsigned)meter < BH_METER_COUNT ? meters[meter].unit : "";
 }
 
 enum bh_meter
 bh_meter_find(const char *slug)
 {
     unsigned meter = 0;
-    while (meter < BH_METER_COUNT && strcmp(slugs[meter], slug) != 0)
+    while (meter < BH_METER_COUNT && strcmp(meters[meter].slug, slug) != 0)
         meter++;
     return (enum bh_meter)meter;
 }
@@ -53,6 +64,6 @@ bh_slot_claim(struct bh_counters *counters, int32_t no)
 void
 bh_slot_add(struct bh_slot *slot, enum bh_meter meter, uint64_t amount)
 {
-    if ((unsigned)meter < BH_METER_COUNT)
+    if ((unsigned)meter < BH_METER_EDGE_COUNT)
         atomic_fetch_add_explicit(&slot->meters[meter], amount, memory_order_relaxed);
 }

@@ -14,12 +14,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* First the edge's, which lie in the counters file in this order, then the database's. */
 enum bh_meter {
 #define BH_METER(name, slug, unit, description) BH_METER_##name,
 #include "core/tbl/meters.def"
 #undef BH_METER
+    BH_METER_EDGE_COUNT,
+    BH_METER_EDGE_LAST = BH_METER_EDGE_COUNT - 1, /* so that the next one has the number of COUNT */
+#define BH_DATABASE_METER(name, slug, unit, description) BH_METER_##name,
+#include "core/tbl/meters.def"
+#undef BH_DATABASE_METER
     BH_METER_COUNT
 };
+#define BH_METER_DATABASE_COUNT (BH_METER_COUNT - BH_METER_EDGE_COUNT)
 
 #define BH_COUNTERS_MAGIC UINT64_C(0x6268636f756e7431) /* "bhcount1" */
 #define BH_COUNTERS_VERSION 1
@@ -28,8 +35,8 @@ struct bh_slot {
     _Atomic uint32_t no; /* 0: free */
     uint32_t reserved;
     _Atomic uint64_t tat_ns; /* state of the rate limit, core/bucket.h */
-    _Atomic uint64_t meters[BH_METER_COUNT];
-    uint8_t room[256 - 16 - 8 * BH_METER_COUNT];
+    _Atomic uint64_t meters[BH_METER_EDGE_COUNT];
+    uint8_t room[256 - 16 - 8 * BH_METER_EDGE_COUNT];
 };
 _Static_assert(sizeof(struct bh_slot) == 256, "a slot is four cache lines");
 
@@ -44,8 +51,10 @@ struct bh_counters {
     struct bh_slot slots[];
 };
 
-/** bh_meter_slug(meter) → "requests"; bh_meter_find(slug) → the meter, or BH_METER_COUNT. */
+/** bh_meter_slug(meter) → "requests"; bh_meter_unit(meter) → "requests"; bh_meter_find(slug) → the
+ * meter, or BH_METER_COUNT. */
 const char *bh_meter_slug(enum bh_meter meter);
+const char *bh_meter_unit(enum bh_meter meter);
 enum bh_meter bh_meter_find(const char *slug);
 
 /**
@@ -56,7 +65,7 @@ enum bh_meter bh_meter_find(const char *slug);
  */
 struct bh_slot *bh_slot_claim(struct bh_counters *counters, int32_t no);
 
-/** bh_slot_add(slot, meter, amount): count; relaxed order, lock-free. */
+/** bh_slot_add(slot, meter, amount): count a meter of the edge; relaxed order, lock-free. */
 void bh_slot_add(struct bh_slot *slot, enum bh_meter meter, uint64_t amount);
 
 #endif

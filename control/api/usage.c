@@ -155,7 +155,9 @@ check_meter(struct bh_str text, struct bh_error *err)
 {
     for (int meter = 0; meter < BH_METER_COUNT; meter++)
         if (bh_str_is(text, bh_meter_slug((enum bh_meter)meter)))
-            return BH_OK;
+            return meter < BH_METER_EDGE_COUNT
+                       ? BH_OK
+                       : bh_fail(err, BH_E_INVALID, "is counted by the database servers only");
     return bh_fail(err, BH_E_INVALID, "is no meter");
 }
 

@@ -77,6 +77,25 @@ meters_have_names_and_are_found_by_them(void **state)
     assert_int_equal(bh_meter_find("bytes_out"), BH_METER_BYTES_OUT);
     assert_int_equal(bh_meter_find("nothing"), BH_METER_COUNT);
     assert_string_equal(bh_meter_slug(BH_METER_COUNT), "");
+    assert_int_equal(bh_meter_find("db_errors"), BH_METER_DB_ERRORS);
+    assert_string_equal(bh_meter_unit(BH_METER_DB_WAL_BYTES), "bytes");
+    assert_string_equal(bh_meter_unit(BH_METER_COUNT), "");
+}
+
+/* The counters file is mapped by programs of several versions: its layout is doc/contract/counters.md. */
+static void
+meters_of_the_database_have_no_place_in_a_slot(void **state)
+{
+    (void)state;
+    struct bh_slot slot = {0};
+    assert_int_equal(BH_METER_EDGE_COUNT, 9);
+    assert_int_equal(BH_METER_DB_STATEMENTS, 9);
+    assert_int_equal(BH_METER_COUNT, 18);
+    assert_int_equal(offsetof(struct bh_slot, room), 16 + 9 * 8);
+    for (unsigned meter = BH_METER_EDGE_COUNT; meter <= BH_METER_COUNT; meter++)
+        bh_slot_add(&slot, (enum bh_meter)meter, 1);
+    for (size_t i = 0; i < sizeof(slot.room); i++)
+        assert_int_equal(slot.room[i], 0);
 }
 
 struct job {
@@ -153,6 +172,7 @@ main(void)
         cmocka_unit_test(a_full_file_and_an_impossible_number_give_no_slot),
         cmocka_unit_test(neighbouring_numbers_have_neighbouring_slots),
         cmocka_unit_test(meters_have_names_and_are_found_by_them),
+        cmocka_unit_test(meters_of_the_database_have_no_place_in_a_slot),
         cmocka_unit_test(threads_that_race_for_slots_lose_no_count),
         cmocka_unit_test(a_meter_that_does_not_exist_counts_nowhere),
     };
