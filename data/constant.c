@@ -12,18 +12,23 @@
 #include "utils/syscache.h"
 
 #include "data/constant.h"
+#include "data/pooler.h"
 
 /* Types whose input and output look nothing up. */
 static const Oid plain_types[] = {BOOLOID, INT2OID, INT4OID, INT8OID, FLOAT4OID, FLOAT8OID,
     NUMERICOID, TEXTOID, VARCHAROID, BPCHAROID, NAMEOID, UNKNOWNOID, DATEOID, TIMEOID, TIMETZOID,
     TIMESTAMPOID, TIMESTAMPTZOID, INTERVALOID, UUIDOID, BYTEAOID, JSONOID, JSONBOID, VOIDOID,
-    INT4ARRAYOID, TEXTARRAYOID, BOOLARRAYOID, INT8ARRAYOID};
+    INT4ARRAYOID, TEXTARRAYOID, BOOLARRAYOID, INT8ARRAYOID, NAMEARRAYOID};
 
-/* What drivers and poolers ask a fresh connection, and what tells nobody's data. */
+/*
+ * What drivers and poolers ask a fresh connection, and what tells nobody's data.
+ * pg_advisory_unlock_all() belongs to the resets of pools: it ends this session's
+ * locks, and a session of a pool role can take none.
+ */
 static const Oid listed_functions[] = {F_VERSION, F_CURRENT_DATABASE, F_CURRENT_SCHEMA,
-    F_CURRENT_USER, F_SESSION_USER, F_PG_BACKEND_PID, F_PG_IS_IN_RECOVERY, F_NOW,
+    F_CURRENT_SCHEMAS, F_CURRENT_USER, F_SESSION_USER, F_PG_BACKEND_PID, F_PG_IS_IN_RECOVERY, F_NOW,
     F_TRANSACTION_TIMESTAMP, F_STATEMENT_TIMESTAMP, F_CLOCK_TIMESTAMP, F_CURRENT_SETTING_TEXT,
-    F_CURRENT_SETTING_TEXT_BOOL};
+    F_CURRENT_SETTING_TEXT_BOOL, F_PG_CLIENT_ENCODING, F_PG_ADVISORY_UNLOCK_ALL};
 
 /* Our own functions, found by name; forgotten when pg_proc changes. */
 struct own {
@@ -125,8 +130,18 @@ immutable_builtin(Oid funcid)
 bool
 bh_constant_function(Oid funcid)
 {
-    return immutable_builtin(funcid) || callable_function(funcid) ||
+    return immutable_builtin(funcid) || callable_function(funcid) || funcid == F_SET_CONFIG ||
            (OidIsValid(funcid) && funcid == own_functions()->enter);
+}
+
+/* set_config() with the name of one of PgBouncer's five written out is the same as its SET. */
+static bool
+sets_pooler_setting(const FuncExpr *call)
+{
+    const Const *name = (const Const *)linitial(call->args);
+
+    return IsA(name, Const) && !name->constisnull && name->consttype == TEXTOID &&
+           bh_pooler_setting(TextDatumGetCString(name->constvalue));
 }
 
 static bool
@@ -134,6 +149,8 @@ allowed_call(const FuncExpr *call)
 {
     if (call->funcretset)
         return false;
+    if (call->funcid == F_SET_CONFIG)
+        return sets_pooler_setting(call);
     if (call->funcformat == COERCE_EXPLICIT_CAST || call->funcformat == COERCE_IMPLICIT_CAST)
         return immutable_builtin(call->funcid);
     return callable_function(call->funcid);

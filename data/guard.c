@@ -58,6 +58,25 @@ set_allowed(const VariableSetStmt *stmt)
     return false;
 }
 
+/*
+ * pgjdbc sends SET extra_float_digits = 3 to a new connection, and others 2.  All of
+ * 1 (the default), 2 and 3 print the same since PostgreSQL 12: so say yes and leave
+ * the session, which PgBouncer gives to others, as it is.
+ */
+static bool
+changes_nothing(const Node *stmt)
+{
+    const VariableSetStmt *set = (const VariableSetStmt *)stmt;
+    const A_Const *value;
+
+    if (!IsA(stmt, VariableSetStmt) || set->kind != VAR_SET_VALUE || set->name == NULL ||
+        pg_strcasecmp(set->name, "extra_float_digits") != 0 || list_length(set->args) != 1)
+        return false;
+    value = linitial(set->args);
+    return IsA(value, A_Const) && !value->isnull && IsA(&value->val, Integer) &&
+           intVal(&value->val) >= 1 && intVal(&value->val) <= 3;
+}
+
 static bool
 transaction_allowed(const TransactionStmt *stmt)
 {
@@ -204,6 +223,8 @@ guard_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
     bool bound = bh_context_bound();
     const char *what;
 
+    if (!bound && changes_nothing(stmt) && !IsAbortedTransactionBlockState() && denied_by_default())
+        return;
     if (!bound) {
         /* In this order: in an aborted transaction nothing may be looked up. */
         if (!utility_allowed_unbound(stmt) && denied_by_default())

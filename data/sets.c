@@ -30,11 +30,15 @@ bh_sets_called(void)
     called = first_nest != 0;
 }
 
-/* SET TRANSACTION is written without LOCAL and lasts no longer. */
+/*
+ * SET TRANSACTION is written without LOCAL and lasts no longer.  asyncpg turns
+ * jit off and on again by set_config(…, false) around its look-up of a type:
+ * leave it, as the end of the transaction undoes it and it decides about nothing.
+ */
 static bool
-of_transaction(const char *name)
+harmless(const char *name)
 {
-    return strncmp(name, "transaction_", strlen("transaction_")) == 0;
+    return strncmp(name, "transaction_", strlen("transaction_")) == 0 || strcmp(name, "jit") == 0;
 }
 
 static bool
@@ -43,7 +47,7 @@ for_session(const struct config_generic *setting)
     for (const GucStack *it = setting->stack; it != NULL && it->nest_level >= first_nest;
          it = it->prev)
         if (it->state == GUC_SET || it->state == GUC_SET_LOCAL)
-            return !of_transaction(setting->name);
+            return !harmless(setting->name);
     return false;
 }
 

@@ -231,7 +231,7 @@ bulkhead.server = 'main'
 class Bouncer:
     """PgBouncer in transaction mode before a Server: one `*` line, SCRAM pass-through."""
 
-    def __init__(self, server, pool_size=1):
+    def __init__(self, server, pool_size=1, settings=""):
         self.server, self.port = server, PORTS.take()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="bh-bouncer-"))
         give_to_engine_user(self.dir)
@@ -249,6 +249,7 @@ pool_mode = transaction
 default_pool_size = {pool_size}
 max_client_conn = 200
 server_check_query =
+{settings}
 logfile = {self.dir}/log
 pidfile = {self.dir}/pid
 """)

@@ -539,7 +539,8 @@ def test_racing_states_and_cancels(server):
         assert_clean(wire, server)
 
 
-OPEN = {"clock_timestamp", "current_database", "current_schema", "current_user", "now", "pg_backend_pid", "pg_is_in_recovery", "session_user",
+OPEN = {"clock_timestamp", "current_database", "current_schema", "current_user", "now", "pg_advisory_unlock_all", "pg_backend_pid",
+        "pg_client_encoding", "pg_is_in_recovery", "session_user",
         "statement_timestamp", "transaction_timestamp", "version"}
 
 

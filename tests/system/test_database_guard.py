@@ -15,6 +15,12 @@ ALLOWED = [
     "SELECT '2020-01-01'::date + 1", "SELECT 1::text", "SELECT ARRAY[1, 2]", "SELECT version()", "SELECT current_database()",
     "SELECT current_user, session_user, current_schema", "SELECT now()", "SELECT CURRENT_TIMESTAMP", "SELECT pg_backend_pid()",
     "SELECT pg_is_in_recovery()", "SELECT current_setting('server_version_num')", "SELECT '{\"a\":1}'::jsonb",
+    # what drivers and their pools send by themselves (doc/guide/drivers.md)
+    "-- ping", "/* ping */ ;", "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;", "SELECT pg_catalog.pg_advisory_unlock_all()",
+    "SELECT current_schemas(false)", "SELECT pg_catalog.current_schemas(true)", "SELECT pg_client_encoding()", "SHOW TRANSACTION ISOLATION LEVEL",
+    "SHOW standard_conforming_strings", "SET extra_float_digits = 3", "SET extra_float_digits TO 2", "BEGIN READ ONLY",
+    "SELECT set_config('TimeZone', 'UTC', false)", "SELECT pg_catalog.set_config('application_name', 'a' || 'b', true)",
+    "SELECT set_config('timezone', NULL, false)", "SELECT set_config('DateStyle', 'ISO', false), set_config('client_encoding', 'UTF8', false)",
 ]
 
 DENIED = [
@@ -36,7 +42,12 @@ DENIED = [
     "SELECT nextval('t42.orders_id_seq')", "SELECT setseed(0.1)", "SELECT random()", "SELECT txid_current()", "SELECT pg_export_snapshot()",
     "SELECT query_to_xml('select 1', true, true, '')", "SELECT current_query()", "SELECT pg_stat_get_activity(NULL)",
     "SELECT repeat('x', 10)", "SELECT pg_logical_emit_message(true, 'a', 'b')", "SELECT upper('x')",
+    "SELECT set_config('extra_float_digits', '3', false)", "SELECT set_config('role', 'bh_t42', false)", "SELECT set_config('bulkhead.pooler', 'none', false)",
+    "SELECT set_config('Time' || 'Zone', 'UTC', false)", "SELECT set_config(NULL, 'UTC', false)", "SELECT set_config(current_setting('TimeZone'), 'UTC', true)",
+    "SELECT set_config('TimeZone', (SELECT 'UTC'), false)", "SELECT set_config('TimeZone', upper('utc'), false)", "SELECT set_config('TimeZone', set_config('role', 'bh_t42', true), true)",
+    "SELECT pg_advisory_unlock(1)", "SELECT pg_advisory_unlock_all() FROM pg_class", "SELECT oid, typname FROM pg_type", "SELECT pg_typeof(1)",
     # statements
+    "SET extra_float_digits = 0", "SET extra_float_digits = -15", "SET extra_float_digits = '3'", "SET extra_float_digits TO DEFAULT",
     "DISCARD ALL", "DISCARD PLANS", "DISCARD TEMP", "SET search_path = t42", "SET LOCAL work_mem = '1MB'", "SET ROLE bh_t42", "RESET ROLE",
     "SET SESSION AUTHORIZATION DEFAULT", "RESET SESSION AUTHORIZATION", "RESET search_path", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
     "BEGIN; SET TRANSACTION SNAPSHOT '00000003-0000001B-1'", "SET bulkhead.pooler = pgbouncer", "SET my.x = 1", "SET timezone FROM CURRENT",
@@ -356,3 +367,52 @@ def test_anonymous_reads_and_its_word_is_whole(server, wire):
         wire.query("BEGIN")
         assert as_tenant(wire, server, ["INSERT INTO notes (body) VALUES ('w')"], scope=scope).code is None
         wire.query("ROLLBACK")
+
+
+# ---- what drivers send by themselves
+
+def test_float_digits_of_drivers_change_nothing(server, wire):
+    """Neither for this client nor for the next one on the same server connection; and others than pool roles set it as ever."""
+    shown = wire.query("SHOW extra_float_digits").rows
+    assert wire.query("SET extra_float_digits = 3").code is None
+    assert wire.query("SHOW extra_float_digits").rows == shown == [[["1"]]]
+    digits = ["SELECT 0.1::float8 + 0.2::float8, 1.1::float4, float8 '1e-300' / 3"]
+    mine = as_tenant(wire, server, digits)
+    with Wire(server.port, "postgres", "admin-secret", "shared1") as admin:
+        assert admin.query("SET extra_float_digits = 3; SHOW extra_float_digits").rows[-1] == [["3"]]
+        assert admin.query(digits[0]).rows[0] == mine.rows[1]
+    assert as_tenant(wire, server, ["SET extra_float_digits = 3"]).code == "TN005"
+    assert wire.query("BEGIN; SELECT 1/0").code == "22012"
+    assert wire.query("SET extra_float_digits = 3").code == "25P02"
+
+
+def test_unlock_all_keeps_the_locks_of_the_transaction(server, wire):
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 176"
+    wire.query("BEGIN")
+    assert as_tenant(wire, server, ["SELECT bulkhead.lock(7)", "SELECT pg_advisory_unlock_all()"]).code is None
+    assert server.sql(held) == [(1,)]
+    wire.query("COMMIT")
+    assert server.sql(held) == [(0,)]
+    assert as_tenant(wire, server, ["SELECT pg_advisory_lock(1)"]).code == "42501"
+
+
+def test_set_config_of_the_five_is_their_set(server, wire):
+    """The same ends as SET, told to the client and the pooler; the name may not be a parameter."""
+    assert wire.pipeline([("SELECT set_config('TimeZone', $1, false)", ["Asia/Tokyo"])]).code is None
+    assert wire.query("SHOW TimeZone").rows == [[["Asia/Tokyo"]]]
+    assert wire.pipeline([("SELECT set_config($1, 'Asia/Tokyo', false)", ["TimeZone"])]).code == "TN001"
+    assert wire.pipeline([("SELECT set_config($1, $2, false)", ["role", "bh_t42"])]).code == "TN001"
+    assert as_tenant(wire, server, ["SHOW TimeZone"]).rows[1] != [["Asia/Tokyo"]]
+    assert_clean(wire, server)
+
+
+def test_jit_around_a_type_lookup(server, wire):
+    """asyncpg's: for the session by its words, for the transaction in effect; no other setting may."""
+    before = server.sql("SHOW jit")[0][0]
+    off = "SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new"
+    answer = as_tenant(wire, server, [off, "SHOW jit", "SELECT count(*) > 0 FROM pg_type", "SELECT set_config('jit', 'on', false)", off])
+    assert answer.code is None and answer.rows[2] == [["off"]], answer.errors
+    assert wire.query("SHOW jit").rows == [[[before]]]
+    assert as_tenant(wire, server, ["SELECT set_config('jit_above_cost', '1', false)", "SELECT 1"]).code == "TN005"
+    assert wire.query("SELECT set_config('jit', 'off', false)").code == "TN001"
+    assert_clean(wire, server)
