@@ -7,7 +7,7 @@ SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
     WHERE attrelid = 'bulkhead.tenant'::regclass AND attnum > 0 ORDER BY attnum;
 SELECT no, id, mode, role, schema, state, epoch, limits, fence_attempt FROM bulkhead.tenant ORDER BY no;
 SELECT p.proname, p.provolatile, p.proparallel, p.proisstrict, p.proleakproof FROM pg_proc p
-    WHERE pronamespace = 'bulkhead'::regnamespace ORDER BY 1;
+    WHERE pronamespace = 'bulkhead'::regnamespace AND has_function_privilege('bh_t42', p.oid, 'EXECUTE') ORDER BY 1;
 SELECT has_table_privilege('bh_t42', 'bulkhead.tenant', 'SELECT') AS reads,
     has_function_privilege('bh_t42', 'bulkhead.tenant_no()', 'EXECUTE') AS no,
     has_function_privilege('bh_t42', 'pg_advisory_lock(bigint)', 'EXECUTE') AS locks,
