@@ -2,7 +2,7 @@
 BUILD ?= build
 OPTIONS ?=
 
-.PHONY: build up down status test test-postgres check fuzz bench deps clean help
+.PHONY: build up down status test test-postgres check fuzz bench bench-data deps clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -42,6 +42,10 @@ fuzz:  ## every parser of outside bytes, a short while each
 bench:  ## measure against the baselines, writes bench/RESULTS.md
 	@tools/deps test
 	@bench/run $(ARGS)
+
+bench-data:  ## the part of it about PostgreSQL
+	@tools/deps test
+	@bench/run data
 
 clean:  ## remove what was built (never the state)
 	@rm -rf build
