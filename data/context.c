@@ -12,7 +12,6 @@
 #include "common/pg_prng.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "storage/backendid.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -22,6 +21,7 @@
 
 #include "core/token.h"
 #include "data/age.h"
+#include "data/compat.h"
 #include "data/context.h"
 #include "data/keys.h"
 #include "data/limit.h"
@@ -109,7 +109,7 @@ check_place(const FunctionCallInfo fcinfo)
 static void
 parse(const text *token, struct bh_token_parts *ret_parts)
 {
-    struct bh_str text = {VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token)};
+    struct bh_str text = {VARDATA_ANY(token), bh_compat_length(token)};
     struct bh_error err = {0};
 
     if (bh_token_parse(text, ret_parts, &err) != BH_OK)
@@ -235,9 +235,9 @@ bound_tenant(const char **ret_id)
     int32 no = 0;
 
     if (IsParallelWorker())
-        no = bh_slot_read(ParallelLeaderBackendId, ret_id);
+        no = bh_slot_read(BH_BACKEND_LEADER, ret_id);
     else if (bound.active)
-        no = bh_slot_read(MyBackendId, ret_id);
+        no = bh_slot_read(BH_BACKEND_SELF, ret_id);
     if (no == 0 && bh_settings_pool_session())
         bh_raise_unbound();
     return no;

@@ -12,6 +12,7 @@
 #include "tcop/utility.h"
 #include "utils/portal.h"
 
+#include "data/compat.h"
 #include "data/constant.h"
 #include "data/context.h"
 #include "data/guard.h"
@@ -342,17 +343,17 @@ guard_executor_start(QueryDesc *query, int flags)
 }
 
 static void
-guard_executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool once)
+guard_executor_run(QueryDesc *query, ScanDirection direction, uint64 count BH_ONCE_PARAM)
 {
     bool bound = bh_context_bound();
 
     /* A portal goes on: without this one could be read in small parts beyond every limit. */
-    if (bound && !once)
+    if (bound && !BH_ONCE)
         bh_context_statement();
     if (next_executor_run)
-        next_executor_run(query, direction, count, once);
+        next_executor_run(query, direction, count BH_ONCE_ARG);
     else
-        standard_ExecutorRun(query, direction, count, once);
+        standard_ExecutorRun(query, direction, count BH_ONCE_ARG);
     if (bound)
         bh_sets_check();
 }

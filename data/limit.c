@@ -5,9 +5,9 @@
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/guc_tables.h"
 #include "utils/numeric.h"
 
+#include "data/compat.h"
 #include "data/limit.h"
 #include "data/raise.h"
 
@@ -141,8 +141,8 @@ static const GucIntCheckHook int_hooks[BH_LIMIT_SETTINGS] = {
 static void
 find_settings(void)
 {
-    struct config_generic **all = get_guc_variables();
-    int count = GetNumConfigOptions();
+    int count;
+    struct config_generic **all = bh_compat_settings(&count);
 
     for (int i = 0; i < count; i++)
         for (int which = 0; which < BH_LIMIT_SETTINGS; which++)

@@ -3,6 +3,7 @@
 #include "fmgr.h"
 #include "storage/lock.h"
 
+#include "data/compat.h"
 #include "data/context.h"
 #include "data/limit.h"
 #include "data/lock.h"
@@ -36,7 +37,7 @@ take(int64 key, bool wait)
     LockAcquireResult result;
 
     make_tag(&tag, key);
-    if (taken >= bh_limits_count(BH_LIMIT_MAX_LOCKS) && !LockHeldByMe(&tag, ExclusiveLock))
+    if (taken >= bh_limits_count(BH_LIMIT_MAX_LOCKS) && !bh_compat_holds(&tag, ExclusiveLock))
         bh_raise_limit("max_locks");
     result = LockAcquire(&tag, ExclusiveLock, false, !wait);
     taken += result == LOCKACQUIRE_OK;

@@ -1,8 +1,8 @@
 #include "postgres.h"
 
 #include "utils/guc.h"
-#include "utils/guc_tables.h"
 
+#include "data/compat.h"
 #include "data/pooler.h"
 
 #define FIVE 5
@@ -23,8 +23,8 @@ bh_pooler_setting(const char *name)
 static void
 find_five(void)
 {
-    struct config_generic **all = get_guc_variables();
-    int count = GetNumConfigOptions();
+    int count;
+    struct config_generic **all = bh_compat_settings(&count);
 
     for (int i = 0; i < count; i++)
         for (int j = 0; j < FIVE; j++)

@@ -15,18 +15,18 @@
 #define BH_TN_ENTER MAKE_SQLSTATE('T', 'N', '0', '0', '6')
 
 /** bh_raise_unbound(): TN001, with the hint to call enter(). */
-void bh_raise_unbound(void) pg_attribute_noreturn();
+_Noreturn void bh_raise_unbound(void);
 
 /** bh_raise_refused(why, hint): TN002 "token refused: ${why}"; ${hint} may be NULL. */
-void bh_raise_refused(const char *why, const char *hint) pg_attribute_noreturn();
+_Noreturn void bh_raise_refused(const char *why, const char *hint);
 
 /** bh_raise_statement(what): TN005 "${what} is not allowed while a tenant is bound". */
-void bh_raise_statement(const char *what) pg_attribute_noreturn();
+_Noreturn void bh_raise_statement(const char *what);
 
 /** bh_raise_limit(name): TN005 "${name} above the tenant's limit is not allowed". */
-void bh_raise_limit(const char *name) pg_attribute_noreturn();
+_Noreturn void bh_raise_limit(const char *name);
 
 /** bh_raise_enter(why): TN006 "tenant cannot be bound here: ${why}". */
-void bh_raise_enter(const char *why) pg_attribute_noreturn();
+_Noreturn void bh_raise_enter(const char *why);
 
 #endif

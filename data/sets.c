@@ -1,8 +1,8 @@
 #include "postgres.h"
 
 #include "utils/guc.h"
-#include "utils/guc_tables.h"
 
+#include "data/compat.h"
 #include "data/limit.h"
 #include "data/raise.h"
 #include "data/sets.h"
@@ -38,7 +38,13 @@ bh_sets_called(void)
 static bool
 harmless(const char *name)
 {
-    return strncmp(name, "transaction_", strlen("transaction_")) == 0 || strcmp(name, "jit") == 0;
+    static const char *const names[] = {
+        "transaction_isolation", "transaction_read_only", "transaction_deferrable", "jit"};
+
+    for (size_t i = 0; i < lengthof(names); i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
 }
 
 static bool
@@ -60,8 +66,7 @@ bh_sets_check(void)
     if (!called)
         return;
     bh_limits_check();
-    all = get_guc_variables();
-    count = GetNumConfigOptions();
+    all = bh_compat_settings(&count);
     for (int i = 0; i < count; i++)
         if (for_session(all[i]))
             bh_raise_statement("set_config() for the session");

@@ -4,7 +4,6 @@
 
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "storage/backendid.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -12,6 +11,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "data/compat.h"
 #include "data/slot.h"
 
 #define LOOK_EVERY_MS 5
@@ -51,7 +51,7 @@ bh_slot_startup(void)
 void
 bh_slot_publish(int32 no, uint32 epoch, struct bh_str id)
 {
-    struct slot *slot = &slots[MyBackendId];
+    struct slot *slot = &slots[BH_BACKEND_SELF];
 
     slot->epoch = epoch;
     slot->database = MyDatabaseId;
@@ -66,8 +66,8 @@ bh_slot_publish(int32 no, uint32 epoch, struct bh_str id)
 void
 bh_slot_clear(void)
 {
-    if (slots != NULL && MyBackendId >= 1)
-        pg_atomic_write_u32(&slots[MyBackendId].no, 0);
+    if (slots != NULL && BH_BACKEND_SELF >= 1)
+        pg_atomic_write_u32(&slots[BH_BACKEND_SELF].no, 0);
 }
 
 int32

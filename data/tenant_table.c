@@ -24,6 +24,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "data/compat.h"
 #include "data/settings.h"
 #include "data/tenant_table.h"
 
@@ -211,7 +212,7 @@ read_table(int32 no, struct bh_tenant_row *row)
     check_columns(RelationGetDescr(table));
     snapshot = RegisterSnapshot(GetLatestSnapshot());
     ScanKeyInit(&key, COL_NO, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(no));
-    scan = systable_beginscan(table, RelationGetPrimaryKeyIndex(table), true, snapshot, 1, &key);
+    scan = systable_beginscan(table, bh_compat_primary_key(table), true, snapshot, 1, &key);
     tuple = systable_getnext(scan);
     found = HeapTupleIsValid(tuple);
     if (found)
