@@ -48,11 +48,12 @@ is_bracketed(struct bh_str host)
     return port && is_address(AF_INET6, address);
 }
 
+/* A colon inside brackets is an address's own. */
 static struct bh_str
 strip_port_and_dot(struct bh_str host)
 {
     const char *colon = host.len == 0 ? NULL : memrchr(host.data, ':', host.len);
-    if (colon != NULL)
+    if (colon != NULL && memchr(colon, ']', host.len - (size_t)(colon - host.data)) == NULL)
         host.len = (size_t)(colon - host.data);
     if (host.len > 0 && host.data[host.len - 1] == '.')
         host.len--;
@@ -86,4 +87,18 @@ bh_host_tenant(struct bh_str host, struct bh_str base_domain, char ret_id[BH_TEN
     memcpy(ret_id, id, len + 1);
     *ret_len = len;
     return BH_OK;
+}
+
+bool
+bh_host_same(struct bh_str a, struct bh_str b)
+{
+    a = strip_port_and_dot(a);
+    b = strip_port_and_dot(b);
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        if (lower(a.data[i]) != lower(b.data[i]))
+            return false;
+    }
+    return true;
 }

@@ -19,4 +19,7 @@
 enum bh_code bh_host_tenant(struct bh_str host, struct bh_str base_domain,
     char ret_id[BH_TENANT_ID_MAX + 1], size_t *ret_len, struct bh_error *err) BH_MUSTCHECK;
 
+/** bh_host_same(a, b): do two spellings, with port or not, name the same host? */
+bool bh_host_same(struct bh_str a, struct bh_str b);
+
 #endif

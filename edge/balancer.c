@@ -204,19 +204,19 @@ init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *upstream)
 {
     (void)upstream;
     struct bh_edge_ctx *ctx = bh_edge_ctx_get(r);
-    if (ctx == NULL || !ctx->admitted || ctx->endpoints == NULL) {
+    if (ctx == NULL || !ctx->admitted || ctx->tenant.endpoints == NULL) {
         return NGX_ERROR; /* nobody gets to an application past the gate */
     }
     struct peer *peer = ngx_pcalloc(r->pool, sizeof(*peer));
     if (peer == NULL) {
         return NGX_ERROR;
     }
-    peer->set = ctx->endpoints;
-    peer->next = ctx->endpoints->turn++;
+    peer->set = ctx->tenant.endpoints;
+    peer->next = ctx->tenant.endpoints->turn++;
     r->upstream->peer.data = peer;
     r->upstream->peer.get = get_peer;
     r->upstream->peer.free = free_peer;
-    r->upstream->peer.tries = ctx->endpoints->count;
+    r->upstream->peer.tries = ctx->tenant.endpoints->count;
 #if (NGX_HTTP_SSL)
     r->upstream->peer.set_session = set_session;
     r->upstream->peer.save_session = save_session;

@@ -5,21 +5,29 @@
 #include "core/token.h"
 #include "core/usertoken.h"
 
+static bool
+same_path(ngx_str_t path, ngx_str_t wanted)
+{
+    return path.len == wanted.len && ngx_memcmp(path.data, wanted.data, wanted.len) == 0;
+}
+
 /*
- * The normalised path must be one of the list, and the raw one the same: the
- * application is given the raw one and may read `/orders/..` in its own way.
+ * The normalised path must be one of the list, and the raw one the same where
+ * the application is given it: it may read `/orders/..` in its own way.
  */
 bool
-bh_edge_is_anonymous(ngx_http_request_t *r, const struct bh_edge_server *conf)
+bh_edge_is_anonymous(
+    ngx_http_request_t *r, const struct bh_edge_ctx *ctx, const struct bh_edge_server *conf)
 {
     ngx_str_t *paths = conf->anonymous_paths == NULL ? NULL : conf->anonymous_paths->elts;
     ngx_uint_t count = paths == NULL ? 0 : conf->anonymous_paths->nelts;
+    ngx_str_t raw = r->unparsed_uri;
+    u_char *query = raw.len == 0 ? NULL : memchr(raw.data, '?', raw.len);
+    if (query != NULL) {
+        raw.len = (size_t)(query - raw.data);
+    }
     for (ngx_uint_t i = 0; i < count; i++) {
-        size_t len = paths[i].len;
-        if (r->uri.len == len && ngx_memcmp(r->uri.data, paths[i].data, len) == 0 &&
-            r->unparsed_uri.len >= len &&
-            ngx_memcmp(r->unparsed_uri.data, paths[i].data, len) == 0 &&
-            (r->unparsed_uri.len == len || r->unparsed_uri.data[len] == '?')) {
+        if (same_path(r->uri, paths[i]) && (ctx->prefix.len > 0 || same_path(raw, paths[i]))) {
             return true;
         }
     }
@@ -58,8 +66,8 @@ bh_edge_bearer(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str *re
 static bool
 issuer_of(const struct bh_edge_ctx *ctx, int32_t no, struct bh_record *ret_record)
 {
-    if (no == ctx->record.no) {
-        *ret_record = ctx->record;
+    if (no == ctx->tenant.record.no) {
+        *ret_record = ctx->tenant.record;
         return true;
     }
     bool found = false;
@@ -112,9 +120,9 @@ bh_edge_verify(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str tok
     BH_TRY(bh_usertoken_parse(token, &arena, &parsed, NULL));
     struct bh_usertoken_door door = {
         .install = bh_str_of(bh_edge.install),
-        .tenant = {ctx->id, ctx->id_len},
-        .no = ctx->record.no,
-        .tenant_epoch = ctx->record.epoch,
+        .tenant = {ctx->tenant.id, ctx->tenant.id_len},
+        .no = ctx->tenant.record.no,
+        .tenant_epoch = ctx->tenant.record.epoch,
         .now_s = ngx_time(),
     };
     BH_TRY(bh_usertoken_check(&parsed, keyed(ctx, &parsed.kid), &door, NULL));

@@ -41,8 +41,14 @@ struct bh_edge_main {
     ngx_str_t base_domain; /* lower case, no dots at the ends */
 };
 
+enum bh_edge_mode { BH_EDGE_OFF, BH_EDGE_OBSERVE, BH_EDGE_ON };
+
+/* What may name the tenant; bits. */
+enum bh_edge_source { BH_EDGE_BY_HOST = 2, BH_EDGE_BY_PATH = 4, BH_EDGE_BY_HEADER = 8 };
+
 struct bh_edge_server {
-    ngx_flag_t enabled;
+    ngx_uint_t mode;              /* enum bh_edge_mode */
+    ngx_uint_t resolve;           /* enum bh_edge_source */
     ngx_array_t *anonymous_paths; /* of ngx_str_t; NULL: none */
 };
 
@@ -50,18 +56,30 @@ struct bh_edge_server {
 
 struct bh_edge_endpoints;
 
-struct bh_edge_ctx {
+/* A tenant's record and what it names. */
+struct bh_edge_tenant {
     struct bh_record record;
     char id[BH_TENANT_ID_MAX + 1];
-    size_t id_len; /* 0: no tenant */
-    struct bh_slot *slot;
+    size_t id_len;      /* 0: no tenant */
     struct bh_str tier; /* interned texts live as long as the worker */
     struct bh_str server;
     struct bh_str database;
-    struct bh_edge_endpoints *endpoints;
+    struct bh_edge_endpoints *endpoints; /* NULL: none that can be used */
+    uint32_t rate;                       /* of this edge: the record's by its share */
+    uint32_t burst;
+    char policy[40]; /* what RateLimit-Policy says */
+    size_t policy_len;
+};
+
+struct bh_edge_ctx {
+    struct bh_edge_tenant tenant;
+    struct bh_slot *slot;
     u_char request_id[32]; /* hexadecimal digits; also the trace id of a trace begun here */
     enum bh_code code;     /* how the edge itself answered; BH_OK: it did not */
+    ngx_str_t prefix;      /* "/t/<id>" where the path named the tenant, else empty */
     unsigned authorizations : 8;
+    unsigned observed : 1;  /* the edge says what it would do, and does nothing */
+    unsigned by_host : 1;   /* the host named the tenant */
     unsigned anonymous : 1; /* the path needs no credential */
     unsigned admitted : 1;  /* credential and limit were passed */
     unsigned counted : 1;   /* its status was */
@@ -123,11 +141,22 @@ void *bh_edge_keep(size_t size);
 
 /**
  * bh_edge_resolve(r, ctx, ret_reason):
- * Find the tenant that the request names and copy its record to ${ctx}.
+ * Find the tenant that the request names, as far as the server block lets its
+ * host, path and header speak, and copy what is known of it to ${ctx}; takes the
+ * prefix off a path that named it.
  * BH_E_NOT_READY with a reason, BH_E_TENANT_*, BH_E_BAD_REQUEST.
  */
 enum bh_code bh_edge_resolve(
     ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
+
+/* ---- tenant.c ---- */
+
+/**
+ * bh_edge_tenant(id, ret_tenant, log):
+ * Tenant ${id} as the snapshot shows it, from the worker's memory where nothing
+ * was committed since; between begin and end.  False where there is none.
+ */
+bool bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *log);
 
 /* ---- headers.c ---- */
 
@@ -137,7 +166,8 @@ void bh_edge_headers_setup(void);
 /**
  * bh_edge_headers_clean(r, ctx):
  * Remove what outsiders may not say and say what the edge knows of the
- * connection: X-Forwarded-*, X-Request-Id, traceparent.  False without memory.
+ * connection: X-Forwarded-*, X-Request-Id, traceparent.  A request that is only
+ * observed stays as it is.  False without memory.
  */
 bool bh_edge_headers_clean(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
 
@@ -166,8 +196,9 @@ struct bh_edge_verdict {
 enum bh_code bh_edge_verify(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str token,
     struct bh_edge_verdict *ret_verdict);
 
-/** bh_edge_is_anonymous(r, conf): does the path as the client sent it need no credential? */
-bool bh_edge_is_anonymous(ngx_http_request_t *r, const struct bh_edge_server *conf);
+/** bh_edge_is_anonymous(r, ctx, conf): does the path as the client sent it need no credential? */
+bool bh_edge_is_anonymous(
+    ngx_http_request_t *r, const struct bh_edge_ctx *ctx, const struct bh_edge_server *conf);
 
 /**
  * bh_edge_bearer(r, ctx, ret_token):
@@ -192,7 +223,11 @@ void bh_edge_tokens_wipe(void);
 
 /* ---- limit.c ---- */
 
-/** bh_edge_limit(r, ctx): take one request from the tenant's bucket and say so in headers. */
+/**
+ * bh_edge_limit(r, ctx):
+ * Take one request from the tenant's bucket, and say so in headers unless the
+ * request is only observed.
+ */
 enum bh_code bh_edge_limit(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
 
 /* ---- balancer.c ---- */

@@ -10,17 +10,17 @@
 /* ---- what goes ---- */
 
 static const struct rule {
-    const char *name; /* lower case; '-' stands for '_' too */
+    ngx_str_t name; /* lower case; '-' stands for '_' too */
     bool prefix;
 } rules[] = {
-    {"x-tenant-", true},
-    {"x-bulkhead-", true},
-    {"x-original-", true},
-    {"x-rewrite-", true},
-    {"x-forwarded-", true}, /* also -ssl, -scheme, -server …: frameworks believe them */
-    {"x-scope-orgid", false},
-    {"x-request-id", false},
-    {"forwarded", false},
+    {ngx_string("x-tenant-"), true},
+    {ngx_string("x-bulkhead-"), true},
+    {ngx_string("x-original-"), true},
+    {ngx_string("x-rewrite-"), true},
+    {ngx_string("x-forwarded-"), true}, /* also -ssl, -scheme …: frameworks believe them */
+    {ngx_string("x-scope-orgid"), false},
+    {ngx_string("x-request-id"), false},
+    {ngx_string("forwarded"), false},
 };
 
 struct scan {
@@ -33,13 +33,13 @@ struct scan {
 static bool
 rule_matches(const struct rule *rule, const ngx_table_elt_t *header)
 {
-    size_t len = ngx_strlen(rule->name);
+    size_t len = rule->name.len;
     if (header->key.len < len || (!rule->prefix && header->key.len != len)) {
         return false;
     }
     for (size_t i = 0; i < len; i++) {
         u_char c = header->lowcase_key[i];
-        if ((c == '_' ? '-' : c) != (u_char)rule->name[i]) {
+        if ((c == '_' ? '-' : c) != rule->name.data[i]) {
             return false;
         }
     }
@@ -153,6 +153,7 @@ enum name {
     FORWARDED_PROTO,
     FORWARDED_HOST,
     FORWARDED_PORT,
+    FORWARDED_PREFIX,
     NAME_COUNT
 };
 
@@ -172,6 +173,7 @@ static struct {
     [FORWARDED_PROTO] = {ngx_string("X-Forwarded-Proto"), ngx_string("x-forwarded-proto"), 0},
     [FORWARDED_HOST] = {ngx_string("X-Forwarded-Host"), ngx_string("x-forwarded-host"), 0},
     [FORWARDED_PORT] = {ngx_string("X-Forwarded-Port"), ngx_string("x-forwarded-port"), 0},
+    [FORWARDED_PREFIX] = {ngx_string("X-Forwarded-Prefix"), ngx_string("x-forwarded-prefix"), 0},
 };
 
 void
@@ -186,14 +188,13 @@ static bool
 add(ngx_http_request_t *r, enum name name, ngx_str_t value)
 {
     ngx_table_elt_t *header = ngx_list_push(&r->headers_in.headers);
-    if (header == NULL) {
+    if (header == NULL || value.data == NULL) {
         return false;
     }
-    ngx_memzero(header, sizeof(*header));
-    header->key = injected[name].name;
-    header->lowcase_key = injected[name].lowcase.data;
-    header->hash = injected[name].hash;
-    header->value = value;
+    *header = (ngx_table_elt_t){.key = injected[name].name,
+        .lowcase_key = injected[name].lowcase.data,
+        .hash = injected[name].hash,
+        .value = value};
     return true;
 }
 
@@ -268,20 +269,29 @@ port_of(ngx_str_t host)
     return port;
 }
 
-/* The host as we understood it, `<id>.<base domain>[:port]`; also what $http_host says from now on.
+/*
+ * The host as we understood it, `[<id>.]<base domain>[:port]`, the id where the
+ * host named it; also what $http_host says from now on.
  */
 static bool
 canonical_host(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_str_t *ret_host)
 {
     struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
-    ngx_str_t port = port_of(r->headers_in.host->value);
+    ngx_table_elt_t *header = r->headers_in.host; /* HTTP/1.0 need not send one */
+    ngx_str_t port = {0, NULL};
     ngx_str_t host;
-    host.data = ngx_pnalloc(r->pool, ctx->id_len + conf->base_domain.len + port.len + 2);
+    if (header != NULL) {
+        port = port_of(header->value);
+    }
+    host.data = ngx_pnalloc(r->pool, ctx->tenant.id_len + conf->base_domain.len + port.len + 2);
     if (host.data == NULL) {
         return false;
     }
-    u_char *p = ngx_cpymem(host.data, ctx->id, ctx->id_len);
-    *p++ = '.';
+    u_char *p = host.data;
+    if (ctx->by_host) {
+        p = ngx_cpymem(p, ctx->tenant.id, ctx->tenant.id_len);
+        *p++ = '.';
+    }
     p = ngx_cpymem(p, conf->base_domain.data, conf->base_domain.len);
     r->headers_in.server = (ngx_str_t){(size_t)(p - host.data), host.data};
     if (port.len > 0) {
@@ -289,7 +299,9 @@ canonical_host(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_str_t *ret_ho
         p = ngx_cpymem(p, port.data, port.len);
     }
     host.len = (size_t)(p - host.data);
-    r->headers_in.host->value = host;
+    if (header != NULL) {
+        header->value = host;
+    }
     *ret_host = host;
     return true;
 }
@@ -327,6 +339,9 @@ bh_edge_headers_clean(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
             look_at(&headers[i], &scan, ctx);
         }
     }
+    if (ctx->observed) {
+        return true;
+    }
     scan.drop_trace = scan.traceparents != 1 || !trace_valid(scan.traceparent->value);
     if ((scan.doomed || scan.drop_trace) && !remove_headers(r, &scan)) {
         return false;
@@ -349,6 +364,7 @@ bh_edge_headers_clean(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
            add(r, FORWARDED_FOR, r->connection->addr_text) &&
            add(r, FORWARDED_PROTO, scheme_of(r)) && canonical_host(r, ctx, &host) &&
            add(r, FORWARDED_HOST, host) && add(r, FORWARDED_PORT, local_port(r)) &&
+           (ctx->prefix.len == 0 || add(r, FORWARDED_PREFIX, ctx->prefix)) &&
            (!scan.drop_trace || add_trace(r, ctx));
 }
 
@@ -367,10 +383,10 @@ bh_edge_headers_inject(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh
         }
         r->headers_in.authorization = NULL;
     }
-    ngx_str_t id = {ctx->id_len, (u_char *)ctx->id};
-    return add(r, TENANT_ID, id) && add(r, TENANT_TIER, from(ctx->tier)) &&
+    ngx_str_t id = {ctx->tenant.id_len, (u_char *)ctx->tenant.id};
+    return add(r, TENANT_ID, id) && add(r, TENANT_TIER, from(ctx->tenant.tier)) &&
            add(r, SCOPE_ORG_ID, id) && add(r, TOKEN, from(token)) &&
-           add(r, DATABASE, from(ctx->database));
+           add(r, DATABASE, from(ctx->tenant.database));
 }
 
 ngx_table_elt_t *

@@ -4,7 +4,6 @@
 #include <time.h>
 
 #include "core/bucket.h"
-#include "core/buf.h"
 
 static uint64_t
 monotonic_ns(void)
@@ -12,12 +11,6 @@ monotonic_ns(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
-static uint32_t
-clamp(uint64_t value)
-{
-    return value < 1 ? 1 : value > 1000000 ? 1000000 : (uint32_t)value;
 }
 
 static struct bh_bucket_answer
@@ -33,53 +26,53 @@ take(_Atomic uint64_t *tat_ns, uint32_t rate, uint32_t burst)
     return answer;
 }
 
-static bool
-add_text(ngx_http_request_t *r, const char *name, struct bh_buf *text)
+static u_char *
+put_number(u_char *to, uint32_t value)
 {
-    u_char *copy = ngx_pnalloc(r->pool, text->len);
-    if (copy == NULL || !bh_buf_ok(text)) {
-        return false;
-    }
-    ngx_memcpy(copy, text->data, text->len);
-    return bh_edge_header_out(r, name, (ngx_str_t){text->len, copy}) != NULL;
+    u_char digits[10];
+    size_t at = sizeof(digits);
+    do {
+        digits[--at] = (u_char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    return ngx_cpymem(to, digits + at, sizeof(digits) - at);
 }
 
+/* On every answer, so not with a formatter of a thousand instructions. */
 static bool
-add_headers(ngx_http_request_t *r, uint32_t rate, uint32_t burst, struct bh_bucket_answer answer)
+add_headers(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_bucket_answer answer)
 {
-    char storage[96];
-    struct bh_buf text;
-    bh_buf_init(&text, storage, sizeof(storage));
-    bh_buf_puts(&text, "\"default\";q=");
-    bh_buf_int(&text, burst);
-    bh_buf_puts(&text, ";w=");
-    bh_buf_int(&text, ((int64_t)burst + rate - 1) / rate);
-    if (!add_text(r, "RateLimit-Policy", &text)) {
+    static const char left[] = "\"default\";r=";
+    size_t policy_len = ctx->tenant.policy_len;
+    u_char *text = ngx_pnalloc(r->pool, policy_len + sizeof(left) + 40);
+    if (text == NULL) {
         return false;
     }
-    bh_buf_reset(&text);
-    bh_buf_puts(&text, "\"default\";r=");
-    bh_buf_int(&text, answer.allowed ? answer.left : 0);
-    bh_buf_puts(&text, ";t=");
-    bh_buf_int(&text, answer.next_s);
-    if (!add_text(r, "RateLimit", &text)) {
+    ngx_memcpy(text, ctx->tenant.policy, policy_len);
+    ngx_str_t policy = {policy_len, text};
+    ngx_str_t state = {0, text + policy_len};
+    u_char *end = ngx_cpymem(state.data, left, sizeof(left) - 1);
+    end = put_number(end, answer.allowed ? answer.left : 0);
+    end = ngx_cpymem(end, ";t=", 3);
+    end = put_number(end, answer.next_s);
+    state.len = (size_t)(end - state.data);
+    if (bh_edge_header_out(r, "RateLimit-Policy", policy) == NULL ||
+        bh_edge_header_out(r, "RateLimit", state) == NULL) {
         return false;
     }
     if (answer.allowed) {
         return true;
     }
-    bh_buf_reset(&text);
-    bh_buf_int(&text, answer.next_s > 1 ? answer.next_s : 1);
-    return add_text(r, "Retry-After", &text);
+    ngx_str_t wait = {0, end};
+    wait.len = (size_t)(put_number(end, answer.next_s > 1 ? answer.next_s : 1) - end);
+    return bh_edge_header_out(r, "Retry-After", wait) != NULL;
 }
 
 enum bh_code
 bh_edge_limit(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
 {
-    uint32_t rate = clamp((uint64_t)ctx->record.rate * ctx->record.share / 1000);
-    uint32_t burst = clamp(ctx->record.burst);
-    struct bh_bucket_answer answer = take(&ctx->slot->tat_ns, rate, burst);
-    if (!add_headers(r, rate, burst, answer)) {
+    struct bh_bucket_answer answer = take(&ctx->slot->tat_ns, ctx->tenant.rate, ctx->tenant.burst);
+    if (!ctx->observed && !add_headers(r, ctx, answer)) {
         return BH_E_NO_MEMORY;
     }
     return answer.allowed ? BH_OK : BH_E_RATE_LIMITED;

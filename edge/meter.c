@@ -100,12 +100,12 @@ value_of(ngx_http_request_t *r, struct bh_edge_ctx *ctx, enum variable variable)
     const char *slug;
     switch (variable) {
     case VAR_TENANT:
-        text = (ngx_str_t){ctx->id_len, (u_char *)ctx->id};
+        text = (ngx_str_t){ctx->tenant.id_len, (u_char *)ctx->tenant.id};
         break;
     case VAR_TENANT_NO:
-        text.data = ctx->id_len == 0 ? NULL : ngx_pnalloc(r->pool, NGX_INT32_LEN);
+        text.data = ctx->tenant.id_len == 0 ? NULL : ngx_pnalloc(r->pool, NGX_INT32_LEN);
         if (text.data != NULL) {
-            text.len = (size_t)(ngx_sprintf(text.data, "%D", ctx->record.no) - text.data);
+            text.len = (size_t)(ngx_sprintf(text.data, "%D", ctx->tenant.record.no) - text.data);
         }
         break;
     case VAR_REQUEST_ID:

@@ -16,7 +16,7 @@ create_server(ngx_conf_t *cf)
 {
     struct bh_edge_server *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
     if (conf != NULL) {
-        conf->enabled = NGX_CONF_UNSET;
+        conf->mode = NGX_CONF_UNSET_UINT;
         conf->anonymous_paths = NGX_CONF_UNSET_PTR;
     }
     return conf;
@@ -27,13 +27,15 @@ merge_server(ngx_conf_t *cf, void *parent, void *child)
 {
     struct bh_edge_server *prev = parent;
     struct bh_edge_server *conf = child;
-    ngx_conf_merge_value(conf->enabled, prev->enabled, 0);
+    ngx_conf_merge_uint_value(conf->mode, prev->mode, BH_EDGE_OFF);
+    ngx_conf_merge_bitmask_value(
+        conf->resolve, prev->resolve, NGX_CONF_BITMASK_SET | BH_EDGE_BY_HOST);
     ngx_conf_merge_ptr_value(conf->anonymous_paths, prev->anonymous_paths, NULL);
     struct bh_edge_main *main = ngx_http_conf_get_module_main_conf(cf, ngx_http_bulkhead_module);
-    if (conf->enabled && (main->snapshot.len == 0 || main->keyring.len == 0 ||
-                             main->counters.len == 0 || main->base_domain.len == 0)) {
+    if (conf->mode != BH_EDGE_OFF && (main->snapshot.len == 0 || main->keyring.len == 0 ||
+                                         main->counters.len == 0 || main->base_domain.len == 0)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-            "\"bulkhead on\" needs bulkhead_snapshot, bulkhead_keyring, bulkhead_counters and "
+            "\"bulkhead\" needs bulkhead_snapshot, bulkhead_keyring, bulkhead_counters and "
             "bulkhead_base_domain");
         return NGX_CONF_ERROR;
     }
@@ -88,11 +90,28 @@ set_problem(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     return NGX_CONF_OK;
 }
 
+static ngx_conf_enum_t modes[] = {
+    {ngx_string("off"), BH_EDGE_OFF},
+    {ngx_string("observe"), BH_EDGE_OBSERVE},
+    {ngx_string("on"), BH_EDGE_ON},
+    {ngx_null_string, 0},
+};
+
+static ngx_conf_bitmask_t sources[] = {
+    {ngx_string("host"), BH_EDGE_BY_HOST},
+    {ngx_string("path"), BH_EDGE_BY_PATH},
+    {ngx_string("header"), BH_EDGE_BY_HEADER},
+    {ngx_null_string, 0},
+};
+
 static ngx_command_t commands[] = {
     {ngx_string("bulkhead"), NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS, bh_edge_upstream, 0, 0, NULL},
-    {ngx_string("bulkhead"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_FLAG,
-        ngx_conf_set_flag_slot, NGX_HTTP_SRV_CONF_OFFSET, offsetof(struct bh_edge_server, enabled),
-        NULL},
+    {ngx_string("bulkhead"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE1,
+        ngx_conf_set_enum_slot, NGX_HTTP_SRV_CONF_OFFSET, offsetof(struct bh_edge_server, mode),
+        modes},
+    {ngx_string("bulkhead_resolve"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_1MORE,
+        ngx_conf_set_bitmask_slot, NGX_HTTP_SRV_CONF_OFFSET,
+        offsetof(struct bh_edge_server, resolve), sources},
     {ngx_string("bulkhead_anonymous_path"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE1,
         ngx_conf_set_str_array_slot, NGX_HTTP_SRV_CONF_OFFSET,
         offsetof(struct bh_edge_server, anonymous_paths), NULL},
@@ -165,23 +184,35 @@ bh_edge_ctx_make(ngx_http_request_t *r)
     return ctx;
 }
 
+/* Where it only observes, a request that it would refuse goes on as it came. */
+static ngx_int_t
+refuse(ngx_http_request_t *r, struct bh_edge_ctx *ctx, enum bh_code code, const char *reason)
+{
+    if (ctx->observed) {
+        ctx->code = code;
+        return NGX_DECLINED;
+    }
+    return bh_edge_problem(r, ctx, code, reason);
+}
+
 static ngx_int_t
 post_read(ngx_http_request_t *r)
 {
     struct bh_edge_server *conf = ngx_http_get_module_srv_conf(r, ngx_http_bulkhead_module);
-    if (!conf->enabled || r != r->main) {
+    if (conf->mode == BH_EDGE_OFF || r != r->main) {
         return NGX_DECLINED;
     }
     struct bh_edge_ctx *ctx = bh_edge_ctx_make(r);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+    ctx->observed = conf->mode == BH_EDGE_OBSERVE;
     const char *reason = NULL;
     enum bh_code code = bh_edge_resolve(r, ctx, &reason);
     if (code != BH_OK) {
-        return bh_edge_problem(r, ctx, code, reason);
+        return refuse(r, ctx, code, reason);
     }
-    ctx->anonymous = bh_edge_is_anonymous(r, conf);
+    ctx->anonymous = bh_edge_is_anonymous(r, ctx, conf);
     if (!bh_edge_headers_clean(r, ctx)) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -197,7 +228,7 @@ admit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
     BH_TRY(bh_edge_token(r, ctx, credential, &token, ret_reason));
     /* After the credential: a flood of bad ones must not drain the tenant's bucket. */
     BH_TRY(bh_edge_limit(r, ctx));
-    return bh_edge_headers_inject(r, ctx, token) ? BH_OK : BH_E_NO_MEMORY;
+    return ctx->observed || bh_edge_headers_inject(r, ctx, token) ? BH_OK : BH_E_NO_MEMORY;
 }
 
 static ngx_int_t
@@ -205,20 +236,20 @@ gate(ngx_http_request_t *r)
 {
     struct bh_edge_server *conf = ngx_http_get_module_srv_conf(r, ngx_http_bulkhead_module);
     ngx_http_core_loc_conf_t *location = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-    if (!conf->enabled || r != r->main || location->handler == bh_edge_problem_handler) {
+    if (conf->mode == BH_EDGE_OFF || r != r->main || location->handler == bh_edge_problem_handler) {
         return NGX_DECLINED;
     }
     struct bh_edge_ctx *ctx = bh_edge_ctx_get(r);
-    if (ctx == NULL || ctx->id_len == 0) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR; /* post_read did not see it: no way past us */
-    }
-    if (ctx->admitted) {
+    if (ctx != NULL && (ctx->admitted || (ctx->observed && ctx->code != BH_OK))) {
         return NGX_DECLINED;
+    }
+    if (ctx == NULL || ctx->tenant.id_len == 0) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR; /* post_read did not see it: no way past us */
     }
     const char *reason = NULL;
     enum bh_code code = admit(r, ctx, &reason);
     if (code != BH_OK) {
-        return bh_edge_problem(r, ctx, code, reason);
+        return refuse(r, ctx, code, reason);
     }
     ctx->admitted = 1;
     return NGX_DECLINED;

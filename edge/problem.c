@@ -11,11 +11,13 @@ static const struct wording {
     const char *detail;
     const char *hint;
 } wordings[] = {
-    {BH_E_TENANT_MISSING, "the Host header names no tenant", "use the host name of a tenant"},
-    {BH_E_TENANT_CONFLICT, "the request line and the Host header name different hosts",
-        "send the same host in both"},
-    {BH_E_TENANT_UNKNOWN, "no tenant is served under this host name",
+    {BH_E_TENANT_MISSING, "the request names no tenant", "use the host name of a tenant"},
+    {BH_E_TENANT_CONFLICT, "request line, host, path and headers do not name the same tenant",
+        "name one tenant, in one spelling"},
+    {BH_E_TENANT_UNKNOWN, "no tenant is served under this name",
         "bulkhead tenant list shows the tenants and their URLs"},
+    {BH_E_TENANT_SUSPENDED, "the tenant is suspended and serves nobody",
+        "ask the operator of this service"},
     {BH_E_CREDENTIAL_MISSING, "this path needs a user token",
         "send Authorization: Bearer with a token; bulkhead token <tenant> --user <sub> makes one"},
     {BH_E_TOKEN_INVALID, "the Authorization header holds no valid user token of this tenant",

@@ -1,122 +1,220 @@
-/* Which tenant a request names. */
+/*
+ * Which tenant a request names: by its host, by the path prefix /t/<id>/, by the
+ * header X-Tenant-ID, as far as the server block lets each of them speak.  All
+ * that speak must agree; a credential never does.
+ */
 #include "edge/edge.h"
 
 #include "core/host.h"
 
-/* Lower case, without port and trailing dot: what two spellings of a host must share. */
 static struct bh_str
-bare_host(struct bh_str host)
+text_of(ngx_str_t text)
 {
-    for (size_t i = host.len; i > 0; i--) {
-        if (host.data[i - 1] == ']') {
-            break;
-        }
-        if (host.data[i - 1] == ':') {
-            host.len = i - 1;
-            break;
-        }
-    }
-    if (host.len > 0 && host.data[host.len - 1] == '.') {
-        host.len--;
-    }
-    return host;
+    return (struct bh_str){(const char *)text.data, text.len};
 }
 
-static struct bh_str
-host_header(ngx_http_request_t *r)
-{
-    ngx_table_elt_t *host = r->headers_in.host;
-    return host == NULL ? BH_STR("")
-                        : (struct bh_str){(const char *)host->value.data, host->value.len};
-}
+/* ---- by host ---- */
 
 /* A request line in absolute form names a host itself, and nginx believes it rather than Host. */
 static bool
-conflicts(ngx_http_request_t *r, struct bh_str host)
+two_hosts(ngx_http_request_t *r, struct bh_str host)
 {
     if (r->schema_end == NULL || r->host_start == NULL || r->host_end == NULL || host.len == 0) {
         return false;
     }
-    struct bh_str line = bare_host(
-        (struct bh_str){(const char *)r->host_start, (size_t)(r->host_end - r->host_start)});
-    struct bh_str header = bare_host(host);
-    return line.len != header.len || ngx_strncasecmp((u_char *)(uintptr_t)line.data,
-                                         (u_char *)(uintptr_t)header.data, line.len) != 0;
+    struct bh_str line = {(const char *)r->host_start, (size_t)(r->host_end - r->host_start)};
+    return !bh_host_same(line, host);
 }
 
 static enum bh_code
-read_host(ngx_http_request_t *r, struct bh_edge_main *conf, struct bh_edge_ctx *ctx)
+by_host(ngx_http_request_t *r, struct bh_edge_main *conf, char id[BH_TENANT_ID_MAX + 1],
+    size_t *ret_len)
 {
-    struct bh_str host = host_header(r);
-    if (conflicts(r, host)) {
+    ngx_table_elt_t *header = r->headers_in.host;
+    struct bh_str host = header == NULL ? BH_STR("") : text_of(header->value);
+    *ret_len = 0;
+    if (two_hosts(r, host)) {
         return BH_E_TENANT_CONFLICT;
     }
-    struct bh_str base = {(const char *)conf->base_domain.data, conf->base_domain.len};
-    size_t len;
-    enum bh_code code = bh_host_tenant(host, base, ctx->id, &len, NULL);
-    if (code == BH_OK) {
-        ctx->id_len = len;
+    enum bh_code code = bh_host_tenant(host, text_of(conf->base_domain), id, ret_len, NULL);
+    return code == BH_E_TENANT_MISSING ? BH_OK : code; /* another source may name it */
+}
+
+/* ---- by path ---- */
+
+#define PREFIX "/t/"
+#define PREFIX_LEN (sizeof(PREFIX) - 1)
+
+/* The label behind /t/ in ${path}, ended by a slash or the end; data is NULL where it has none. */
+static struct bh_str
+label_of(ngx_str_t path)
+{
+    struct bh_str none = {NULL, 0};
+    if (path.len < PREFIX_LEN || ngx_memcmp(path.data, PREFIX, PREFIX_LEN) != 0) {
+        return none;
     }
-    return code;
+    struct bh_str label = {(const char *)path.data + PREFIX_LEN, 0};
+    size_t most = path.len - PREFIX_LEN;
+    while (label.len < most && label.data[label.len] != '/' && label.data[label.len] != '?') {
+        label.len++;
+    }
+    return label;
+}
+
+/*
+ * nginx routes by the normalised path and an application may read the raw one:
+ * where the two name different tenants nobody can say which one was meant.
+ */
+static enum bh_code
+by_path(ngx_http_request_t *r, struct bh_str *ret_label)
+{
+    struct bh_str normal = label_of(r->uri);
+    struct bh_str raw = label_of(r->unparsed_uri);
+    *ret_label = normal;
+    if ((normal.data == NULL) != (raw.data == NULL) || normal.len != raw.len ||
+        (normal.data != NULL && memcmp(normal.data, raw.data, raw.len) != 0)) {
+        return BH_E_TENANT_CONFLICT;
+    }
+    return BH_OK;
+}
+
+/* What is routed and forwarded from here on is the path behind the prefix, as nginx normalised it.
+ */
+static void
+strip_prefix(ngx_http_request_t *r, struct bh_edge_ctx *ctx, size_t label_len)
+{
+    static u_char root[] = "/";
+    size_t len = PREFIX_LEN + label_len;
+    ctx->prefix = (ngx_str_t){len, r->uri.data};
+    r->uri.data += len;
+    r->uri.len -= len;
+    if (r->uri.len == 0) {
+        r->uri = (ngx_str_t){1, root};
+    }
+    r->valid_unparsed_uri = 0;
+    r->valid_location = 0;
+}
+
+/* ---- by header ---- */
+
+static enum bh_code
+by_header(ngx_http_request_t *r, struct bh_str *ret_label)
+{
+    static const char name[] = "x-tenant-id";
+    *ret_label = (struct bh_str){NULL, 0};
+    for (ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            if (headers[i].key.len != sizeof(name) - 1 ||
+                ngx_memcmp(headers[i].lowcase_key, name, sizeof(name) - 1) != 0) {
+                continue;
+            }
+            if (ret_label->data != NULL) {
+                return BH_E_TENANT_CONFLICT;
+            }
+            *ret_label = text_of(headers[i].value);
+        }
+    }
+    return BH_OK;
+}
+
+/* ---- together ---- */
+
+/* A label that can be no id names no tenant that we know. */
+static enum bh_code
+agree(char id[BH_TENANT_ID_MAX + 1], size_t *len, struct bh_str label)
+{
+    if (label.data == NULL) {
+        return BH_OK;
+    }
+    if (bh_tenant_id_check(label, NULL) != BH_OK) {
+        return BH_E_TENANT_UNKNOWN;
+    }
+    if (*len > 0 && (*len != label.len || memcmp(id, label.data, label.len) != 0)) {
+        return BH_E_TENANT_CONFLICT;
+    }
+    memcpy(id, label.data, label.len);
+    id[label.len] = '\0';
+    *len = label.len;
+    return BH_OK;
 }
 
 static enum bh_code
-read_record(ngx_http_request_t *r, struct bh_edge_main *conf, struct bh_edge_ctx *ctx)
+name_tenant(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, char id[BH_TENANT_ID_MAX + 1], size_t *ret_len)
 {
-    ngx_log_t *log = r->connection->log;
-    bh_edge_look(conf, log);
-    if (!bh_snapshot_get(bh_edge.snapshot, (struct bh_str){ctx->id, ctx->id_len}, &ctx->record)) {
-        return BH_E_TENANT_UNKNOWN;
+    struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
+    struct bh_edge_server *server = ngx_http_get_module_srv_conf(r, ngx_http_bulkhead_module);
+    struct bh_str label;
+    BH_TRY(by_host(r, conf, id, ret_len));
+    if ((server->resolve & BH_EDGE_BY_HOST) == 0) {
+        *ret_len = 0;
     }
-    const uint32_t *numbers = ctx->record.names;
-    ctx->tier = bh_edge_name(BH_NAME_TIER, numbers[BH_NAME_TIER]);
-    ctx->server = bh_edge_name(BH_NAME_SERVER, numbers[BH_NAME_SERVER]);
-    ctx->database = bh_edge_name(BH_NAME_DATABASE, numbers[BH_NAME_DATABASE]);
-    ctx->endpoints = bh_edge_endpoints(numbers[BH_NAME_ENDPOINTS], log);
-    return BH_OK;
+    ctx->by_host = *ret_len > 0;
+    if ((server->resolve & BH_EDGE_BY_HEADER) != 0) {
+        BH_TRY(by_header(r, &label));
+        BH_TRY(agree(id, ret_len, label));
+    }
+    if ((server->resolve & BH_EDGE_BY_PATH) != 0) {
+        BH_TRY(by_path(r, &label));
+        BH_TRY(agree(id, ret_len, label));
+        if (label.data != NULL && !ctx->observed) {
+            strip_prefix(r, ctx, label.len);
+        }
+    }
+    return *ret_len > 0 ? BH_OK : BH_E_TENANT_MISSING;
 }
 
 /* Facts of the record that stop a request whoever sends it. */
 static enum bh_code
-check_record(struct bh_edge_ctx *ctx, const char **ret_reason)
+check_tenant(struct bh_edge_ctx *ctx, const char **ret_reason)
 {
     if (ctx->slot == NULL) {
         *ret_reason = "the edge's counters file is full";
         return BH_E_NOT_READY;
     }
-    if (ctx->record.state != BH_TENANT_ACTIVE) {
+    if (ctx->tenant.record.state == BH_TENANT_SUSPENDED) {
+        return BH_E_TENANT_SUSPENDED;
+    }
+    if (ctx->tenant.record.state != BH_TENANT_ACTIVE) {
         *ret_reason = "the tenant is not active";
         return BH_E_NOT_READY;
     }
-    if (ctx->endpoints == NULL || ctx->server.len == 0 || ctx->database.len == 0) {
+    if (ctx->tenant.endpoints == NULL || ctx->tenant.server.len == 0 ||
+        ctx->tenant.database.len == 0) {
         *ret_reason = "the tenant has no place to serve it yet";
         return BH_E_NOT_READY;
     }
     return BH_OK;
 }
 
+static enum bh_code
+look_up(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str id, const char **ret_reason)
+{
+    struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
+    ngx_log_t *log = r->connection->log;
+    struct bh_error err;
+    if (!bh_edge_ready(conf, log, ret_reason)) {
+        return BH_E_NOT_READY;
+    }
+    if (bh_snapshot_begin(bh_edge.snapshot, &err) != BH_OK) {
+        ngx_log_error(NGX_LOG_ERR, log, 0, "bulkhead: %s", err.detail);
+        *ret_reason = "the edge cannot read its snapshot";
+        return BH_E_NOT_READY;
+    }
+    bh_edge_look(conf, log);
+    bool known = bh_edge_tenant(id, &ctx->tenant, log);
+    bh_snapshot_end(bh_edge.snapshot);
+    return known ? BH_OK : BH_E_TENANT_UNKNOWN;
+}
+
 enum bh_code
 bh_edge_resolve(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
 {
-    struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
-    BH_TRY(read_host(r, conf, ctx));
-    enum bh_code code = BH_E_NOT_READY;
-    if (bh_edge_ready(conf, r->connection->log, ret_reason)) {
-        struct bh_error err;
-        code = bh_snapshot_begin(bh_edge.snapshot, &err);
-        if (code == BH_OK) {
-            code = read_record(r, conf, ctx);
-            bh_snapshot_end(bh_edge.snapshot);
-        } else {
-            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "bulkhead: %s", err.detail);
-            *ret_reason = "the edge cannot read its snapshot";
-            code = BH_E_NOT_READY;
-        }
-    }
-    if (code != BH_OK) {
-        ctx->id_len = 0;
-        return code;
-    }
-    ctx->slot = bh_slot_claim(bh_edge.counters, ctx->record.no);
-    return check_record(ctx, ret_reason);
+    char id[BH_TENANT_ID_MAX + 1];
+    size_t len;
+    BH_TRY(name_tenant(r, ctx, id, &len));
+    BH_TRY(look_up(r, ctx, (struct bh_str){id, len}, ret_reason));
+    ctx->slot = bh_slot_claim(bh_edge.counters, ctx->tenant.record.no);
+    return check_tenant(ctx, ret_reason);
 }

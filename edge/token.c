@@ -8,8 +8,6 @@
  */
 #include "edge/edge.h"
 
-#include <openssl/crypto.h>
-
 #include "core/codec.h"
 #include "core/token.h"
 #include "core/usertoken.h"
@@ -57,7 +55,7 @@ setup(void)
 static uint32_t
 bucket_of(const struct bh_edge_ctx *ctx, struct bh_str credential)
 {
-    uint64_t word = (uint64_t)(uint32_t)ctx->record.no;
+    uint64_t word = (uint64_t)(uint32_t)ctx->tenant.record.no;
     if (credential.len >= sizeof(word)) {
         memcpy(&word, credential.data + credential.len - sizeof(word), sizeof(word));
     }
@@ -92,7 +90,7 @@ static bool
 same(const struct entry *entry, int32_t no, struct bh_str credential)
 {
     return entry->no == no && entry->credential.len == credential.len &&
-           CRYPTO_memcmp(entry->credential.data, credential.data, credential.len) == 0;
+           bh_equal_ct(entry->credential.data, credential.data, credential.len);
 }
 
 /* The entry of a credential at this tenant; one that counts no more is dropped. */
@@ -100,11 +98,11 @@ static struct entry *
 find(const struct bh_edge_ctx *ctx, struct bh_str credential)
 {
     struct entry *entry = buckets[bucket_of(ctx, credential)];
-    while (entry != NULL && !same(entry, ctx->record.no, credential)) {
+    while (entry != NULL && !same(entry, ctx->tenant.record.no, credential)) {
         entry = entry->next;
     }
     if (entry != NULL &&
-        (entry->epoch != ctx->record.epoch || entry->keyring != bh_edge.keyring_generation ||
+        (entry->epoch != ctx->tenant.record.epoch || entry->keyring != bh_edge.keyring_generation ||
             entry->until_s <= ngx_time())) {
         drop(entry);
         return NULL;
@@ -144,8 +142,8 @@ put(char **to, struct bh_str text)
 static size_t
 token_room(const struct bh_edge_ctx *ctx, const struct bh_edge_verdict *verdict)
 {
-    size_t payload = 192 + ctx->server.len + ctx->database.len + ctx->id_len + verdict->sub.len +
-                     verdict->scope.len;
+    size_t payload = 192 + ctx->tenant.server.len + ctx->tenant.database.len + ctx->tenant.id_len +
+                     verdict->sub.len + verdict->scope.len;
     size_t room = 4 * (BH_KID_MAX + 64 + payload) / 3 + 64;
     return room < BH_TOKEN_MAX + 1 ? room : BH_TOKEN_MAX + 1;
 }
@@ -167,8 +165,8 @@ insert(
     entry->sub = put(&to, verdict->sub);
     entry->scope = put(&to, verdict->scope);
     entry->bucket = bucket_of(ctx, credential);
-    entry->no = ctx->record.no;
-    entry->epoch = ctx->record.epoch;
+    entry->no = ctx->tenant.record.no;
+    entry->epoch = ctx->tenant.record.epoch;
     entry->keyring = bh_edge.keyring_generation;
     entry->until_s = verdict->until_s;
     entry->size = size;
@@ -185,7 +183,7 @@ sign(const struct bh_edge_ctx *ctx, const struct bh_key_row *row, const struct b
     struct bh_buf *out)
 {
     struct bh_key key;
-    enum bh_code code = bh_key_database(&row->key, ctx->database, &key, NULL);
+    enum bh_code code = bh_key_database(&row->key, ctx->tenant.database, &key, NULL);
     if (code == BH_OK) {
         code = bh_mac_rekey(bh_edge.mac, &key, NULL);
     }
@@ -198,22 +196,22 @@ static enum bh_code
 mint(const struct bh_edge_ctx *ctx, struct entry *entry, const char **ret_reason)
 {
     int64_t now = ngx_time();
-    const struct bh_key_row *row = bh_keyring_server(bh_edge.keyring, ctx->server, now);
+    const struct bh_key_row *row = bh_keyring_server(bh_edge.keyring, ctx->tenant.server, now);
     if (row == NULL) {
         *ret_reason = "the keyring has no valid key of the tenant's database server";
         return BH_E_NOT_READY;
     }
     struct bh_token token = {
-        .server = ctx->server,
-        .database = ctx->database,
+        .server = ctx->tenant.server,
+        .database = ctx->tenant.database,
         .iat_s = now,
         .exp_s = now + BH_TOKEN_REQUEST_LIFE_S,
-        .no = ctx->record.no,
+        .no = ctx->tenant.record.no,
         .scope = entry->scope,
         .sub = entry->sub,
-        .tenant = {ctx->id, ctx->id_len},
+        .tenant = {ctx->tenant.id, ctx->tenant.id_len},
         .use = BH_TOKEN_REQUEST,
-        .epoch = ctx->record.epoch,
+        .epoch = ctx->tenant.record.epoch,
     };
     struct bh_buf out;
     bh_buf_init(&out, entry->token, (size_t)(entry->credential.data - entry->token));
@@ -223,8 +221,8 @@ mint(const struct bh_edge_ctx *ctx, struct entry *entry, const char **ret_reason
     }
     entry->token_len = out.len;
     entry->token_exp_s = token.exp_s;
-    entry->server = ctx->record.names[BH_NAME_SERVER];
-    entry->database = ctx->record.names[BH_NAME_DATABASE];
+    entry->server = ctx->tenant.record.names[BH_NAME_SERVER];
+    entry->database = ctx->tenant.record.names[BH_NAME_DATABASE];
     return BH_OK;
 }
 
@@ -232,8 +230,8 @@ static bool
 is_fresh(const struct bh_edge_ctx *ctx, const struct entry *entry)
 {
     return entry->token_exp_s - ngx_time() >= FRESH_S &&
-           entry->server == ctx->record.names[BH_NAME_SERVER] &&
-           entry->database == ctx->record.names[BH_NAME_DATABASE];
+           entry->server == ctx->tenant.record.names[BH_NAME_SERVER] &&
+           entry->database == ctx->tenant.record.names[BH_NAME_DATABASE];
 }
 
 /* An entry for a credential that is not cached: verify it, or word the anonymous one. */

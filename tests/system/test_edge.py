@@ -617,7 +617,7 @@ def test_snapshot_changes_are_live(edge):
     assert (headers["x-bulkhead-database"], headers["x-tenant-tier"]) == ("shared2", "gold")
     assert json.loads(decode(headers["x-bulkhead-token"])[1])["aud"] == "main/shared2"
     edge.change(tenant, state="suspended")
-    assert (edge.ask(tenant).status, edge.ask(tenant).code) == (503, "not-ready")
+    assert (edge.ask(tenant).status, edge.ask(tenant).code) == (423, "tenant-suspended")
     edge.change(tenant, state="active")
     assert edge.ask(tenant).status == 200
     edge.remove(tenant)
@@ -778,8 +778,8 @@ def test_counters_equal_what_was_sent(edge):
         "requests": 9, "status_2xx": 2, "status_3xx": 1, "status_4xx": 4, "status_5xx": 2, "denied": 2, "limited": 1,
         "bytes_in": sent, "bytes_out": received_bytes}
     edge.change(tenant, state="suspended")
-    assert edge.ask(tenant).status == 503
-    assert edge.settled(tenant, 10)["status_5xx"] == 3
+    assert edge.ask(tenant).status == 423
+    assert edge.settled(tenant, 10)["status_4xx"] == 5
     edge.remove(tenant)
     assert edge.ask(tenant).status == 404
     time.sleep(0.1)

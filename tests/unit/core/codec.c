@@ -95,11 +95,13 @@ bytes_are_compared_whole_and_wiped_whole(void **state)
 {
     (void)state;
     char a[] = "0123456789abcdef", b[] = "0123456789abcdef";
-    assert_true(bh_equal_ct(a, b, 16));
-    for (size_t i = 0; i < 16; i++) {
-        b[i] ^= 1;
-        assert_false(bh_equal_ct(a, b, 16));
-        b[i] ^= 1;
+    for (size_t len = 0; len <= 16; len++) {
+        assert_true(bh_equal_ct(a, b, len));
+        for (size_t bit = 0; bit < 16 * 8; bit++) {
+            b[bit / 8] ^= (char)(1 << bit % 8);
+            assert_int_equal(bh_equal_ct(a, b, len), bit / 8 >= len);
+            b[bit / 8] ^= (char)(1 << bit % 8);
+        }
     }
     bh_wipe(a, 8);
     assert_memory_equal(a,

@@ -57,6 +57,31 @@ a_host_of_a_megabyte_is_unknown(void **state)
     free(host);
 }
 
+static void
+two_spellings_of_a_host_are_the_same(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        bool same;
+    } cases[] = {
+        {"acme.localhost", "ACME.localhost.:7080", true},
+        {"acme.localhost:80", "acme.localhost:7080", true},
+        {"[::1]:7080", "[::1]", true},
+        {"[::1]", "[::2]", false},
+        {"acme.localhost", "acme.localhost..", false},
+        {"acme.localhost", "globex.localhost", false},
+        {"", "acme.localhost", false},
+        {"", "", true},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(
+            bh_host_same(bh_str_of(cases[i].a), bh_str_of(cases[i].b)), cases[i].same);
+        assert_int_equal(
+            bh_host_same(bh_str_of(cases[i].b), bh_str_of(cases[i].a)), cases[i].same);
+    }
+}
+
 int
 main(void)
 {
@@ -64,6 +89,7 @@ main(void)
         cmocka_unit_test(on_failure_nothing_is_written),
         cmocka_unit_test(every_byte_that_is_no_letter_makes_the_host_unknown),
         cmocka_unit_test(a_host_of_a_megabyte_is_unknown),
+        cmocka_unit_test(two_spellings_of_a_host_are_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

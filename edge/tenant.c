@@ -1,0 +1,89 @@
+/*
+ * The tenants that this worker served lately, each with what its record names:
+ * found without a walk through LMDB while nothing was committed since.
+ */
+#include "edge/edge.h"
+
+#include "core/buf.h"
+
+#define PLACES 4096 /* a power of two */
+
+struct place {
+    uint64_t txn; /* of the snapshot that the tenant was read from; 0: empty */
+    uint64_t generation;
+    struct bh_edge_tenant tenant;
+};
+
+static struct place *places; /* by a hash of the id; whoever comes later takes the place */
+
+static size_t
+place_of(struct bh_str id)
+{
+    uint32_t hash = 2166136261U; /* FNV-1a */
+    for (size_t i = 0; i < id.len; i++) {
+        hash = (hash ^ (u_char)id.data[i]) * 16777619U;
+    }
+    return (hash ^ hash >> 15) & (PLACES - 1);
+}
+
+static uint32_t
+clamp(uint64_t value)
+{
+    return value < 1 ? 1 : value > 1000000 ? 1000000 : (uint32_t)value;
+}
+
+static void
+take_limit(struct bh_edge_tenant *tenant)
+{
+    tenant->rate = clamp((uint64_t)tenant->record.rate * tenant->record.share / 1000);
+    tenant->burst = clamp(tenant->record.burst);
+    struct bh_buf text;
+    bh_buf_init(&text, tenant->policy, sizeof(tenant->policy));
+    bh_buf_puts(&text, "\"default\";q=");
+    bh_buf_int(&text, tenant->burst);
+    bh_buf_puts(&text, ";w=");
+    bh_buf_int(&text, ((int64_t)tenant->burst + tenant->rate - 1) / tenant->rate);
+    tenant->policy_len = bh_buf_ok(&text) ? text.len : 0;
+}
+
+static bool
+read_tenant(struct bh_str id, struct bh_edge_tenant *tenant, ngx_log_t *log)
+{
+    if (!bh_snapshot_get(bh_edge.snapshot, id, &tenant->record)) {
+        return false;
+    }
+    const uint32_t *numbers = tenant->record.names;
+    ngx_memcpy(tenant->id, id.data, id.len);
+    tenant->id_len = id.len;
+    tenant->tier = bh_edge_name(BH_NAME_TIER, numbers[BH_NAME_TIER]);
+    tenant->server = bh_edge_name(BH_NAME_SERVER, numbers[BH_NAME_SERVER]);
+    tenant->database = bh_edge_name(BH_NAME_DATABASE, numbers[BH_NAME_DATABASE]);
+    tenant->endpoints = bh_edge_endpoints(numbers[BH_NAME_ENDPOINTS], log);
+    take_limit(tenant);
+    return true;
+}
+
+bool
+bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *log)
+{
+    uint64_t txn = bh_snapshot_txn(bh_edge.snapshot);
+    if (places == NULL) {
+        places = bh_edge_keep(PLACES * sizeof(*places));
+    }
+    if (places == NULL) {
+        return read_tenant(id, ret_tenant, log);
+    }
+    struct place *place = &places[place_of(id)];
+    struct bh_edge_tenant *tenant = &place->tenant;
+    if (place->txn != txn || place->generation != bh_edge.generation || tenant->id_len != id.len ||
+        memcmp(tenant->id, id.data, id.len) != 0) {
+        place->txn = 0;
+        if (!read_tenant(id, tenant, log)) {
+            return false;
+        }
+        place->generation = bh_edge.generation;
+        place->txn = txn;
+    }
+    *ret_tenant = *tenant;
+    return true;
+}
