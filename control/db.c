@@ -6,7 +6,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #include "engine/postgres/sql.h"
@@ -233,47 +232,12 @@ fail_with(struct bh_db *db, const PGresult *result, struct bh_error *err)
         message ? message : "no message");
 }
 
-static int64_t
-clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* Until libpq can give a result without waiting; past the deadline it shall find a broken
- * connection. */
-static void
-wait_for_result(PGconn *conn, int64_t deadline_ms)
-{
-    while (PQisBusy(conn)) {
-        struct pollfd fd = {.fd = PQsocket(conn), .events = POLLIN};
-        int64_t left = deadline_ms - clock_ms();
-        if (left <= 0 || poll(&fd, 1, (int)left) == 0)
-            (void)shutdown(fd.fd, SHUT_RDWR);
-        if (!PQconsumeInput(conn))
-            return;
-    }
-}
-
 /* Like PQexecParams, and it ends in time. */
 static PGresult *
 exec_in_time(struct bh_db *db, const char *sql, int count, const char *const *params)
 {
-    int64_t deadline_ms = clock_ms() + db->patience_ms;
-    PGresult *result = NULL;
-    PGresult *next;
-    if (!PQsendQueryParams(db->conn, sql, count, NULL, params, NULL, NULL, 0))
-        return NULL;
-    do {
-        wait_for_result(db->conn, deadline_ms);
-        next = PQgetResult(db->conn);
-        if (next) {
-            PQclear(result);
-            result = next;
-        }
-    } while (next);
-    return result;
+    const struct bh_sql_call call = {sql, count, params, db->patience_ms};
+    return bh_sql_send(db->conn, &call);
 }
 
 enum bh_code

@@ -20,6 +20,7 @@
 #include "control/options.h"
 #include "control/registry/registry.h"
 #include "control/secrets.h"
+#include "control/watch/watch.h"
 #include "core/codec.h"
 
 #define API_WORKERS 6
@@ -35,12 +36,16 @@ struct daemon {
     uint64_t workers;
     uint64_t lease_ms;
     uint64_t edge_port;
+    uint64_t watch_ms;
+    uint64_t audit_days;
+    uint64_t audit_rows;
     struct bh_key master;
     char *principals; /* text of the file */
     struct bh_db_pool *api_pool;
     struct bh_db_pool *flow_pool;
     struct bh_api *api;
     struct bh_flow *flow;
+    struct bh_watch *watch;
 };
 
 static enum bh_code
@@ -157,6 +162,21 @@ start_flow(struct daemon *d, struct bh_error *err)
     return bh_flow_start(&config, &d->flow, err);
 }
 
+static enum bh_code
+start_watch(struct daemon *d, struct bh_error *err)
+{
+    const struct bh_watch_config config = {
+        .registry = d->options.values[BH_OPTION_REGISTRY],
+        .server = d->options.values[BH_OPTION_SERVER],
+        .cell = d->options.values[BH_OPTION_CELL],
+        .interval_ms = (int)d->watch_ms,
+        .audit_days = (int64_t)d->audit_days,
+        .audit_rows = (int64_t)d->audit_rows,
+    };
+
+    return bh_watch_start(&config, &d->watch, err);
+}
+
 /* A worker and its step hold a connection each, the heartbeat one more. */
 static enum bh_code
 start(struct daemon *d, const sigset_t *signals, struct bh_error *err)
@@ -168,7 +188,8 @@ start(struct daemon *d, const sigset_t *signals, struct bh_error *err)
     BH_TRY(bh_db_pool_new(registry, flow_connections, &d->flow_pool, err));
     BH_TRY(wait_for_registry(d, signals, err));
     BH_TRY(start_api(d, err));
-    return start_flow(d, err);
+    BH_TRY(start_flow(d, err));
+    return start_watch(d, err);
 }
 
 static enum bh_code
@@ -177,6 +198,10 @@ read_inputs(struct daemon *d, struct bh_error *err)
     BH_TRY(
         bh_options_number(&d->options, BH_OPTION_WORKERS, 1, FLOW_WORKERS_MAX, &d->workers, err));
     BH_TRY(bh_options_number(&d->options, BH_OPTION_LEASE_MS, 300, 600000, &d->lease_ms, err));
+    BH_TRY(bh_options_number(&d->options, BH_OPTION_WATCH_MS, 100, 5000, &d->watch_ms, err));
+    BH_TRY(bh_options_number(&d->options, BH_OPTION_AUDIT_DAYS, 1, 36500, &d->audit_days, err));
+    BH_TRY(
+        bh_options_number(&d->options, BH_OPTION_AUDIT_ROWS, 100, 100000000, &d->audit_rows, err));
     BH_TRY(bh_options_edge_port(&d->options, &d->edge_port, err));
     BH_TRY(read_endpoints(d, err));
     BH_TRY(bh_master_read(d->options.values[BH_OPTION_MASTER_KEY], &d->master, err));
@@ -190,6 +215,8 @@ stop(struct daemon *d)
         bh_api_stop(d->api);
     if (d->flow != NULL)
         bh_flow_stop(d->flow);
+    if (d->watch != NULL)
+        bh_watch_stop(d->watch);
     bh_db_pool_free(d->api_pool); /* the other one may still be in a worker's hands */
     bh_wipe(&d->master, sizeof(d->master));
     free(d->principals);

@@ -33,6 +33,11 @@ static const struct {
     [BH_OPTION_STATE] = {"state", "DIR", NULL, "state directory; its run/ takes temporary files"},
     [BH_OPTION_WORKERS] = {"workers", "N", "2", "threads that run flows, 1 to 32"},
     [BH_OPTION_LEASE_MS] = {"lease-ms", "N", "10000", "how long a flow is leased, 300 to 600000"},
+    [BH_OPTION_WATCH_MS] = {"watch-ms", "N", "3000",
+        "how often each database server is read, 100 to 5000"},
+    [BH_OPTION_AUDIT_DAYS] = {"audit-days", "N", "365", "how long audit rows are kept, 1 to 36500"},
+    [BH_OPTION_AUDIT_ROWS] = {"audit-rows", "N", "200000",
+        "how many audit rows are kept, 100 to 100000000; beyond, whoever has most loses its oldest"},
 };
 
 static void

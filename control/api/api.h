@@ -172,5 +172,9 @@ BH_HANDLER(bh_keyring_get);
 BH_HANDLER(bh_usage_get);
 BH_HANDLER(bh_usage_post_all);
 BH_HANDLER(bh_agents_put);
+BH_HANDLER(bh_audit_get);
+BH_HANDLER(bh_servers_list);
+BH_HANDLER(bh_selfcheck_get);
+BH_HANDLER(bh_selfcheck_post);
 
 #endif

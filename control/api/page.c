@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/codec.h"
+#include "core/time.h"
 
 #define LIMIT_MAX 500
 #define LIMIT_DEFAULT 50
@@ -21,11 +22,21 @@ bh_param_bad(struct bh_request *request, const char *name, const char *detail)
         (void)bh_issues_add(&request->issues, BH_ISSUE_VALUE, NULL, pointer, detail);
 }
 
+void
+bh_param_time(struct bh_request *request, const char *name, int64_t *time_us)
+{
+    const char *text = bh_query_get(&request->query, name);
+
+    if (text != NULL && !bh_time_parse(bh_str_of(text), time_us))
+        bh_param_bad(request, name, "must be a time as in RFC 3339");
+}
+
 /* Path and filters, each with its length, so that no two lists share a digest. */
 static void
 digest_filters(const struct bh_request *request, uint8_t digest[SHA256_DIGEST_LENGTH])
 {
-    static const char *const filters[] = {"state", "q", "tenant", "meter", "from", "to"};
+    static const char *const filters[] = {
+        "state", "q", "tenant", "meter", "from", "to", "code", "server", "database"};
     struct bh_buf text;
     char storage[4096];
 

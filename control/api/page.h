@@ -26,4 +26,8 @@ void bh_page_end(struct bh_request *request, struct bh_writer *writer, const cha
 /** bh_param_bad(request, name, detail): the parameter ${name} is wrong. */
 void bh_param_bad(struct bh_request *request, const char *name, const char *detail);
 
+/** bh_param_time(request, name, time_us): the parameter ${name} as a time into ${time_us}, which
+ * stays as it is where the parameter is absent or wrong (request->issues). */
+void bh_param_time(struct bh_request *request, const char *name, int64_t *time_us);
+
 #endif

@@ -31,15 +31,6 @@ now_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static void
-read_time(struct bh_request *request, const char *name, int64_t *time_us)
-{
-    const char *text = bh_query_get(&request->query, name);
-
-    if (text != NULL && !bh_time_parse(bh_str_of(text), time_us))
-        bh_param_bad(request, name, "must be a time as in RFC 3339");
-}
-
 /*
  * A page token carries the span of the first page, because a default one moves
  * on, and the key of the last row: "<from> <to> <tenant> <meter> <hour>".
@@ -68,10 +59,10 @@ read_span(struct bh_request *request, const char **after, struct span *span)
 {
     span->to_us = now_us();
     span->from_us = span->to_us - DAY_US;
-    read_time(request, "to", &span->to_us);
+    bh_param_time(request, "to", &span->to_us);
     if (bh_query_get(&request->query, "from") == NULL)
         span->from_us = span->to_us - DAY_US;
-    read_time(request, "from", &span->from_us);
+    bh_param_time(request, "from", &span->from_us);
     if (*after != NULL && !read_after(after, span))
         bh_param_bad(request, "page_token", "is no page token of this list");
 }
@@ -263,8 +254,11 @@ BH_HANDLER(bh_usage_post_all)
     BH_TRY(read_values(request, post.values, &values, &count, err));
     if (!bh_time_parse(post.sampled_at, &sampled_us))
         return bh_fail_at(err, BH_E_INVALID, "/sampled_at", "must be a time as in RFC 3339");
-    BH_TRY(bh_usage_post(request->db, bh_text(request, post.source), post.file_epoch, sampled_us,
-        values, count, err));
+    const struct bh_usage_post add = {
+        bh_text(request, post.source), post.file_epoch, sampled_us, NULL};
+    if (add.source == NULL)
+        return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
+    BH_TRY(bh_usage_add(request->db, &add, values, count, err));
     reply->status = 204;
     return BH_OK;
 }

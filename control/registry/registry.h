@@ -218,15 +218,23 @@ struct bh_usage_value {
     int64_t value; /* absolute, since the source's file epoch */
 };
 
+struct bh_usage_post {
+    const char *source;
+    uint64_t file_epoch;
+    int64_t sampled_us;
+    const char *server; /* NULL: an agent posts; else the database server that was read */
+};
+
 /**
- * bh_usage_post(db, source, file_epoch, sampled_us, values, count, err):
+ * bh_usage_add(db, post, values, count, err):
  * Add to each tenant's hour what grew since the last post of this source and
  * file epoch.  A lost or repeated post is harmless; a lower value than before
- * adds nothing.  Unknown tenants and meters: BH_E_INVALID, nothing is added.
+ * adds nothing.  An agent's unknown tenants: BH_E_INVALID, nothing is added; a
+ * database server speaks for the tenants that it holds, the others are passed
+ * over.  Unknown meters: BH_E_INVALID.
  */
-enum bh_code bh_usage_post(struct bh_db *db, const char *source, uint64_t file_epoch,
-    int64_t sampled_us, const struct bh_usage_value *values, size_t count,
-    struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_usage_add(struct bh_db *db, const struct bh_usage_post *post,
+    const struct bh_usage_value *values, size_t count, struct bh_error *err) BH_MUSTCHECK;
 
 struct bh_usage_row {
     const char *tenant; /* id */

@@ -91,6 +91,8 @@ check_tenants(struct bh_db *db, const struct columns *columns, struct bh_error *
 static const char add_sql[] =
     "WITH input AS (SELECT no, meter, max(value) AS value"
     "  FROM unnest($4::int[], $5::text[], $6::bigint[]) AS i (no, meter, value)"
+    "  WHERE $7::text IS NULL"
+    "   OR EXISTS (SELECT FROM tenant t WHERE t.no = i.no AND t.server = $7)"
     "  GROUP BY no, meter),"
     " clock AS (SELECT least(to_timestamp($3::bigint / 1000000.0), now()) AS at),"
     " grown AS (SELECT i.no, i.meter, i.value - coalesce(s.value, 0) AS more"
@@ -109,28 +111,23 @@ static const char add_sql[] =
     " ON CONFLICT (no, meter, hour) DO UPDATE SET"
     "  value = least(u.value::numeric + excluded.value, 9223372036854775807)::bigint";
 
-struct post {
-    const char *source;
-    uint64_t file_epoch;
-    int64_t sampled_us;
-};
-
 static enum bh_code
-add_usage(
-    struct bh_db *db, const struct post *post, const struct columns *columns, struct bh_error *err)
+add_usage(struct bh_db *db, const struct bh_usage_post *post, const struct columns *columns,
+    struct bh_error *err)
 {
     char epoch[24];
     snprintf(epoch, sizeof(epoch), "%llu", (unsigned long long)post->file_epoch);
     BH_TRY(
         bh_db_run(db, NULL, err, "SELECT pg_advisory_xact_lock(7472, hashtext($1))", post->source));
-    BH_TRY(check_tenants(db, columns, err));
+    if (!post->server)
+        BH_TRY(check_tenants(db, columns, err));
     return bh_db_run(db, NULL, err, add_sql, post->source, epoch, bh_number(post->sampled_us).text,
-        columns->no.data, columns->meter.data, columns->value.data);
+        columns->no.data, columns->meter.data, columns->value.data, post->server);
 }
 
 static enum bh_code
-post_columns(
-    struct bh_db *db, const struct post *post, const struct columns *columns, struct bh_error *err)
+post_columns(struct bh_db *db, const struct bh_usage_post *post, const struct columns *columns,
+    struct bh_error *err)
 {
     BH_TRY(bh_db_begin(db, err));
     enum bh_code code = add_usage(db, post, columns, err);
@@ -141,17 +138,16 @@ post_columns(
 }
 
 enum bh_code
-bh_usage_post(struct bh_db *db, const char *source, uint64_t file_epoch, int64_t sampled_us,
+bh_usage_add(struct bh_db *db, const struct bh_usage_post *post,
     const struct bh_usage_value *values, size_t count, struct bh_error *err)
 {
     struct columns columns;
-    struct post post = {source, file_epoch, sampled_us};
     if (count == 0)
         return BH_OK;
     open_columns(&columns, count);
     enum bh_code code = fill_columns(&columns, values, count, err);
     if (code == BH_OK)
-        code = post_columns(db, &post, &columns, err);
+        code = post_columns(db, post, &columns, err);
     bh_chunks_fini(&columns.memory);
     return code;
 }

@@ -1,8 +1,11 @@
 #include "engine/postgres/sql.h"
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 
 #include "core/str.h"
 
@@ -43,6 +46,48 @@ refused_for_good(PGconn *conn)
     return strstr(message, "FATAL:") && !passes_by_itself(message);
 }
 
+static int64_t
+clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Until libpq can give a result without waiting; past the deadline it shall find a broken
+ * connection. */
+static void
+wait_for_result(PGconn *conn, int64_t deadline_ms)
+{
+    while (PQisBusy(conn)) {
+        struct pollfd fd = {.fd = PQsocket(conn), .events = POLLIN};
+        int64_t left = deadline_ms - clock_ms();
+        if (left <= 0 || poll(&fd, 1, (int)left) == 0)
+            (void)shutdown(fd.fd, SHUT_RDWR);
+        if (!PQconsumeInput(conn))
+            return;
+    }
+}
+
+PGresult *
+bh_sql_send(PGconn *conn, const struct bh_sql_call *call)
+{
+    int64_t deadline_ms = clock_ms() + call->timeout_ms;
+    PGresult *result = NULL;
+    PGresult *next;
+    if (!PQsendQueryParams(conn, call->sql, call->count, NULL, call->params, NULL, NULL, 0))
+        return NULL;
+    do {
+        wait_for_result(conn, deadline_ms);
+        next = PQgetResult(conn);
+        if (next) {
+            PQclear(result);
+            result = next;
+        }
+    } while (next);
+    return result;
+}
+
 enum bh_code
 bh_sql_connect(const char *conninfo, const char *database, int timeout_s, PGconn **ret_conn,
     struct bh_error *err)
@@ -64,7 +109,9 @@ bh_sql_connect(const char *conninfo, const char *database, int timeout_s, PGconn
         PQfinish(conn);
         return code;
     }
-    enum bh_code code = bh_sql_exec(conn, "SET search_path = pg_catalog", 0, NULL, NULL, err);
+    const struct bh_sql_call pin = {
+        .sql = "SET search_path = pg_catalog", .timeout_ms = timeout_s * 1000};
+    enum bh_code code = bh_sql_call(conn, &pin, NULL, err);
     if (code != BH_OK) {
         PQfinish(conn);
         return code;
@@ -118,11 +165,10 @@ is_success(const PGresult *result)
     return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
 }
 
-enum bh_code
-bh_sql_exec(PGconn *conn, const char *sql, int count, const char *const *params,
-    PGresult **ret_result, struct bh_error *err)
+/* Give or clear ${result}, or say why it is none. */
+static enum bh_code
+take_result(PGconn *conn, PGresult *result, PGresult **ret_result, struct bh_error *err)
 {
-    PGresult *result = PQexecParams(conn, sql, count, NULL, params, NULL, NULL, 0);
     if (!is_success(result)) {
         enum bh_code code = fail_with_result(conn, result, err);
         PQclear(result);
@@ -133,6 +179,21 @@ bh_sql_exec(PGconn *conn, const char *sql, int count, const char *const *params,
     else
         PQclear(result);
     return BH_OK;
+}
+
+enum bh_code
+bh_sql_exec(PGconn *conn, const char *sql, int count, const char *const *params,
+    PGresult **ret_result, struct bh_error *err)
+{
+    return take_result(
+        conn, PQexecParams(conn, sql, count, NULL, params, NULL, NULL, 0), ret_result, err);
+}
+
+enum bh_code
+bh_sql_call(
+    PGconn *conn, const struct bh_sql_call *call, PGresult **ret_result, struct bh_error *err)
+{
+    return take_result(conn, bh_sql_send(conn, call), ret_result, err);
 }
 
 /* COPY in a script waits for data that will not come; end it so that the connection is usable. */

@@ -34,6 +34,28 @@ enum bh_code bh_sql_connect(const char *conninfo, const char *database, int time
 enum bh_code bh_sql_exec(PGconn *conn, const char *sql, int count, const char *const *params,
     PGresult **ret_result, struct bh_error *err) BH_MUSTCHECK;
 
+/* One statement with its text parameters, and how long its answer may take. */
+struct bh_sql_call {
+    const char *sql;
+    int count;
+    const char *const *params;
+    int timeout_ms;
+};
+
+/**
+ * bh_sql_send(conn, call):
+ * Like PQexecParams, and it ends in time: once ${call}->timeout_ms have passed
+ * the connection is shut down and counts as broken, because a server that is
+ * frozen must not freeze who asks.  NULL where nothing could be sent.
+ */
+PGresult *bh_sql_send(PGconn *conn, const struct bh_sql_call *call);
+
+/** bh_sql_call(conn, call, ret_result, err): as bh_sql_exec, and it ends in time
+ * (BH_E_UNAVAILABLE).
+ */
+enum bh_code bh_sql_call(PGconn *conn, const struct bh_sql_call *call, PGresult **ret_result,
+    struct bh_error *err) BH_MUSTCHECK;
+
 /** bh_sql_script(conn, sql, err): run many statements, as in a migration file; same failures. */
 enum bh_code bh_sql_script(PGconn *conn, const char *sql, struct bh_error *err) BH_MUSTCHECK;
 

@@ -67,7 +67,8 @@ class Plant:
     """The server with `shared1` and the registry, the edge, and the files that daemons read."""
 
     def __init__(self, migration=MIGRATION):
-        self.server, self.edge, self.daemons = Server("max_connections = 60\nmax_locks_per_transaction = 256"), Edge(), []
+        self.server, self.edge, self.daemons = Server(
+            "max_connections = 60\nmax_locks_per_transaction = 256\nlog_parameter_max_length = 0"), Edge(), []
         self.server.make_database("shared1")
         self.server.sql("CREATE ROLE bulkhead_registry LOGIN PASSWORD 'registry-secret'")
         self.server.sql("CREATE DATABASE bulkhead OWNER bulkhead_registry")
@@ -134,7 +135,7 @@ class Plant:
 class Daemon:
     """One bulkheadd with a state directory of its own."""
 
-    def __init__(self, plant, failpoint="", delay_ms=3000, lease_ms=600, workers=2):
+    def __init__(self, plant, failpoint="", delay_ms=3000, lease_ms=600, workers=2, **options):
         self.plant, self.port = plant, PORTS.take()
         self.state = plant.dir / f"state-{self.port}"
         (self.state / "run").mkdir(parents=True)
@@ -149,6 +150,8 @@ class Daemon:
                    "--endpoints", "127.0.0.1:7090", "--edge-url", f"http://127.0.0.1:{plant.edge.port}",
                    "--base-domain", "localhost", "--cell", "main", "--state", self.state,
                    "--workers", workers, "--lease-ms", lease_ms]
+        for name, value in options.items():
+            command += ["--" + name.replace("_", "-"), value]
         env = {**os.environ, "PGPASSFILE": str(plant.dir / "pgpass"), "BULKHEAD_FAILPOINT": failpoint,
                "BULKHEAD_FAILPOINT_DELAY_MS": str(delay_ms)}
         with open(self.log, "a") as log:

@@ -1,0 +1,230 @@
+"""bulkheadd's watch over the database servers: what they count, refuse and let drift reaches the registry once."""
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from flowfix import Plant
+from pgserver import Server, give_to_engine_user, wait_for
+
+FAST = {"watch_ms": 200}
+
+
+@pytest.fixture(scope="module")
+def plant():
+    plant = Plant()
+    yield plant
+    plant.close()
+
+
+@pytest.fixture
+def daemon(plant):
+    daemon = plant.daemon(**FAST)
+    yield daemon
+    daemon.close()
+
+
+def pages(daemon, path):
+    status, answer = daemon.call("GET", path)
+    assert status == 200, answer
+    return answer["items"]
+
+
+def server_of(daemon, name="main"):
+    return next(item for item in pages(daemon, "/v1/servers") if item["name"] == name)
+
+
+def wait_state(daemon, state, name="main", seconds=20):
+    try:
+        wait_for(lambda: server_of(daemon, name)["state"] == state, state, seconds)
+    except TimeoutError:
+        lines = [line for line in daemon.log.read_text().splitlines() if 'principal=ops' not in line]
+        raise AssertionError('\n'.join([str(server_of(daemon, name)), *lines[-30:]])) from None
+
+
+def said(daemon, text):
+    """How many lines of the daemon's log hold ${text}."""
+    return sum(text in line for line in daemon.log.read_text().splitlines())
+
+
+def check_now(daemon, name="main"):
+    """Findings of the server after a look that began now."""
+    status, answer = daemon.call("POST", "/v1/selfcheck")
+    assert status == 202
+    wait_for(lambda: all((d["checked_at"] or "") >= answer["asked_at"] for d in server_of(daemon, name)["databases"]),
+             "the self-check runs")
+    return pages(daemon, f"/v1/selfcheck?server={name}")
+
+
+# ---- another server of the cell ----
+
+def register_second(plant, port):
+    """Nothing is ever placed there by the flow."""
+    plant.registry("""
+        INSERT INTO server (name, uid, cell, conninfo) VALUES ('second', gen_random_uuid(), 'main', %s);
+        INSERT INTO shared_database (name, server, max_tenants) VALUES ('second1', 'second', 0)""",
+                   (f"host=127.0.0.1 port={port} user=postgres",))
+
+
+def forget_second(plant):
+    plant.registry("DELETE FROM shared_database WHERE server = 'second'; DELETE FROM server WHERE name = 'second'")
+
+
+class Second:
+    """A second PostgreSQL server in the registry."""
+
+    def __init__(self, plant, version="0.2"):
+        self.plant = plant
+        self.server = Server("bulkhead.server = 'second'\nlog_parameter_max_length = 0")
+        self.server.sql("CREATE DATABASE second1", database="postgres")
+        self.server.sql("CREATE ROLE bulkhead_pool LOGIN PASSWORD 'pool-secret'", database="postgres")
+        self.server.sql("REVOKE ALL ON DATABASE second1 FROM PUBLIC; GRANT CONNECT ON DATABASE second1 TO bulkhead_pool",
+                        database="postgres")
+        self.server.sql(f"CREATE EXTENSION bulkhead VERSION '{version}'", database="second1")
+        with open(plant.dir / "pgpass", "a") as passfile:
+            passfile.write(f"127.0.0.1:{self.server.port}:*:postgres:admin-secret\n")
+        give_to_engine_user(plant.dir / "pgpass")
+        register_second(plant, self.server.port)
+
+    def processes(self):
+        postmaster = psutil.Process(self.server.postmaster())
+        return [postmaster, *postmaster.children(recursive=True)]
+
+    def freeze(self):
+        self.frozen = self.processes()
+        for process in self.frozen:
+            process.suspend()
+
+    def thaw(self):
+        for process in self.frozen:
+            try:
+                process.resume()
+            except psutil.NoSuchProcess:
+                pass
+
+    def close(self):
+        forget_second(self.plant)
+        self.server.close()
+
+
+@pytest.fixture
+def second(plant):
+    """${second}(version) puts the second server there; the daemon must run, for it makes the registry."""
+    made = []
+
+    def make(version="0.2"):
+        made.append(Second(plant, version))
+        return made[0]
+    yield make
+    for it in made:
+        it.close()
+
+
+def test_an_old_extension_is_said_once_and_all_else_goes_on(plant, daemon, second):
+    it = second("0.1")
+    wait_state(daemon, "limited", "second")
+    shown = server_of(daemon, "second")
+    assert shown["extension"] == "0.1" and "ALTER EXTENSION bulkhead UPDATE" in shown["message"], shown
+    findings = check_now(daemon, "second")
+    assert [(f["database"], f["object"], f["fix"]) for f in findings] == [
+        ("second1", "extension bulkhead", "ALTER EXTENSION bulkhead UPDATE")], findings
+    wait_for(lambda: server_of(daemon)["state"] == "up", "the other server is read")
+    time.sleep(1)  # five more readings
+    assert said(daemon, "server second is limited") == 1
+    it.server.sql("ALTER EXTENSION bulkhead UPDATE", database="second1")
+    wait_state(daemon, "up", "second")
+    assert check_now(daemon, "second") == []
+
+
+def test_a_frozen_server_holds_up_nobody(plant, daemon, second):
+    it = second()
+    wait_state(daemon, "up", "second")
+    it.freeze()
+    try:
+        began = time.monotonic()
+        assert daemon.onboard("thaw")["state"] == "succeeded"
+        wait_state(daemon, "down", "second")
+        assert said(daemon, "server second is down") == 1
+        before = server_of(daemon)["read_at"]
+        wait_for(lambda: server_of(daemon)["read_at"] > before, "main is read on")
+        assert daemon.offboard("thaw")["state"] == "succeeded"
+        while time.monotonic() < began + 12:  # a few tries of the watch, and the API answers all the while
+            asked = time.monotonic()
+            assert daemon.call("GET", "/v1/tenants")[0] == 200
+            assert time.monotonic() - asked < 3
+            time.sleep(0.2)
+        assert said(daemon, "server second is down") == 1
+    finally:
+        it.thaw()
+    wait_state(daemon, "up", "second", 40)
+    assert said(daemon, "server second is read") == 2
+    it.server.stop("immediate")
+    wait_state(daemon, "down", "second")
+    it.server.start()
+    wait_state(daemon, "up", "second", 40)
+    assert said(daemon, "server second is down") == 2
+
+
+def test_stopping_is_quick_beside_a_frozen_server(plant, second):
+    daemon = plant.daemon(**FAST)
+    it = second()
+    wait_state(daemon, "up", "second")
+    it.freeze()
+    try:
+        time.sleep(1)  # it waits for the frozen server now
+        daemon.signal(signal.SIGTERM)
+        assert daemon.process.wait(timeout=15) == 0, daemon.log.read_text()
+    finally:
+        it.thaw()
+        daemon.close()
+
+
+def test_a_server_that_calls_itself_otherwise_is_not_read(plant):
+    """A connection that leads to another server would book its numbers on the wrong one."""
+    first = plant.daemon(**FAST)  # makes the registry
+    first.close()
+    plant.server.sql("CREATE DATABASE second1", database="postgres")
+    register_second(plant, plant.server.port)
+    other = plant.daemon(**FAST)
+    try:
+        wait_state(other, "down", "second")
+        assert 'calls itself "main"' in server_of(other, "second")["message"]
+        wait_for(lambda: server_of(other)["read_at"], "main is read")
+    finally:
+        other.close()
+        forget_second(plant)
+        plant.server.sql("DROP DATABASE second1 WITH (FORCE)", database="postgres")
+
+
+# ---- drift ----
+
+def test_drift_is_reported_until_it_is_mended(plant, daemon):
+    assert daemon.onboard("drift")["state"] == "succeeded"
+    try:
+        assert check_now(daemon) == []
+        plant.server.sql("GRANT EXECUTE ON FUNCTION pg_notify(text, text) TO PUBLIC; GRANT CREATE ON SCHEMA public TO PUBLIC")
+        found = check_now(daemon)
+        assert {f["object"] for f in found} == {"function pg_notify(text,text)", "schema public"}, found
+        assert all(f["server"] == "main" and f["database"] == "shared1" and f["found_at"] for f in found)
+        assert check_now(daemon) == found
+        assert said(daemon, "drift: ") == 2
+        for finding in found:
+            plant.server.sql(finding["fix"])
+        assert check_now(daemon) == []
+        assert said(daemon, "mended: ") == 2
+    finally:
+        plant.server.sql("REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC; REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        daemon.offboard("drift")
+
+
+def test_every_start_checks(plant):
+    first = plant.daemon(**FAST)
+    wait_for(lambda: server_of(first)["databases"][0]["checked_at"], "the first check")
+    before = server_of(first)["databases"][0]["checked_at"]
+    first.signal(signal.SIGKILL)
+    first.process.wait()
+    again = plant.daemon(**FAST)
+    wait_for(lambda: server_of(again)["databases"][0]["checked_at"] > before, "the check at start")
+    again.close()
