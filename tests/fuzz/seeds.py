@@ -93,11 +93,18 @@ def tenant_files():
         yield text.encode()
 
 
+def statements():
+    yield from (b"SELECT * FROM t43.notes WHERE a IN (1, -2, $3) AND b = ARRAY['x', E'\\'']; -- it's\n",
+                b"DO $a$ BEGIN /* /* */ ' */ PERFORM $$x$$; END $a$", b'SELECT "a""b", U&"\\0061", x\'ff\', 1.5e-3::int =-1',
+                b"INSERT INTO a VALUES (1, .5), (2, 1e5); ;", b"'", b'"', b"$x$", b"/*", b"$1$", b"E'\\", b"\xff\x00,")
+
+
 def main():
     corpora = {"token": tokens("token"), "usertoken": tokens("usertoken"), "json": documents(),
                "tenantdoc": tenant_documents(), "query": queries(),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
-               "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds()}
+               "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds(),
+               "fingerprint": statements()}
     for target, seeds in corpora.items():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)
