@@ -8,11 +8,13 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 
+#include "data/audit.h"
 #include "data/constant.h"
 #include "data/context.h"
 #include "data/guard.h"
 #include "data/label.h"
 #include "data/log.h"
+#include "data/ring.h"
 #include "data/settings.h"
 #include "data/slot.h"
 #include "data/tenant_table.h"
@@ -32,6 +34,7 @@ request_memory(void)
         next_shmem_request();
     bh_tenant_table_request();
     bh_slot_request();
+    bh_ring_request();
 }
 
 static void
@@ -41,6 +44,7 @@ start_memory(void)
         next_shmem_startup();
     bh_tenant_table_startup();
     bh_slot_startup();
+    bh_ring_startup();
 }
 
 void
@@ -61,4 +65,5 @@ _PG_init(void)
     bh_guard_install();
     bh_label_register();
     bh_log_install();
+    bh_audit_install();
 }

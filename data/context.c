@@ -66,6 +66,12 @@ bh_context_subject(void)
     return bound.subject;
 }
 
+bool
+bh_context_anonymous(void)
+{
+    return bound.anonymous;
+}
+
 void
 bh_context_expect(const FuncExpr *call)
 {
@@ -216,6 +222,7 @@ bh_enter(PG_FUNCTION_ARGS)
     parse(PG_GETARG_TEXT_PP(0), &parts);
     believe(&parts);
     bh_slot_publish(claims->no, claims->epoch, claims->tenant);
+    bh_slot_publish_subject(claims->sub);
     if (!bh_tenant_table_get(claims->no, &row, &generation))
         bh_raise_refused("its tenant is not in this database", NULL);
     if (!bh_str_is(claims->tenant, row.id))

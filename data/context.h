@@ -21,6 +21,9 @@ int32 bh_context_tenant(void);
 /** bh_context_subject(): who of the tenant acts (`sub` of the token); "" where no tenant is bound. */
 const char *bh_context_subject(void);
 
+/** bh_context_anonymous(): is this transaction bound by a token of scope `anonymous`? */
+bool bh_context_anonymous(void);
+
 /**
  * bh_context_statement():
  * Called before each statement of a bound transaction, and before a portal goes

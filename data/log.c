@@ -3,6 +3,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/elog.h"
 
+#include "data/audit.h"
 #include "data/log.h"
 
 /* base64url of `{"alg":"HS256","kid":`, with which every tenant token begins. */
@@ -11,9 +12,8 @@
 
 static emit_log_hook_type next_emit_log;
 
-/* Overwrite the tokens in ${text}; elog.c made it with palloc, for this message alone. */
-static void
-mask(char *text)
+void
+bh_log_mask(char *text)
 {
     while (text != NULL && (text = strstr(text, TOKEN_BEGINS)) != NULL) {
         size_t len = strspn(text, TOKEN_ALPHABET);
@@ -30,12 +30,14 @@ mask(char *text)
 static void
 emit_log(ErrorData *error)
 {
-    mask(error->message);
-    mask(error->detail);
-    mask(error->detail_log);
-    mask(error->hint);
-    mask(error->context);
-    mask(error->internalquery);
+    bh_audit_logged(error);
+    /* elog.c made each of these with palloc, for this message alone. */
+    bh_log_mask(error->message);
+    bh_log_mask(error->detail);
+    bh_log_mask(error->detail_log);
+    bh_log_mask(error->hint);
+    bh_log_mask(error->context);
+    bh_log_mask(error->internalquery);
     if (debug_query_string != NULL && strstr(debug_query_string, TOKEN_BEGINS) != NULL)
         error->hide_stmt = true;
     if (next_emit_log)

@@ -5,4 +5,7 @@
 /** bh_log_install(): put our hook in front of the one that is there; once, at load. */
 void bh_log_install(void);
 
+/** bh_log_mask(text): overwrite the tokens in ${text} (NULL: nothing), in place. */
+void bh_log_mask(char *text);
+
 #endif

@@ -15,6 +15,9 @@ int bh_max_transaction_age;
 int bh_max_tenants;
 bool bh_literal_token;
 bool bh_discard_all;
+int bh_audit_entries;
+int bh_audit_rate;
+int bh_audit_burst;
 int bh_pooler;
 
 static char *pool_roles;
@@ -77,6 +80,20 @@ define_server_settings(void)
         &bh_max_tenants, 16384, 16, 1048576, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 }
 
+static void
+define_audit_settings(void)
+{
+    DefineCustomIntVariable("bulkhead.audit_entries",
+        "Refused attempts that the audit ring holds; about 700 bytes each.", NULL,
+        &bh_audit_entries, 4096, 64, 1048576, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+    DefineCustomIntVariable("bulkhead.audit_rate",
+        "Refused attempts of one tenant that are recorded each second; more are counted.", NULL,
+        &bh_audit_rate, 10, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+    DefineCustomIntVariable("bulkhead.audit_burst",
+        "Refused attempts of one tenant that are recorded at once.", NULL, &bh_audit_burst, 100, 1,
+        100000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
 /* Superusers set these for a pool role with ALTER ROLE ... SET. */
 static void
 define_role_settings(void)
@@ -96,6 +113,7 @@ void
 bh_settings_define(void)
 {
     define_server_settings();
+    define_audit_settings();
     define_role_settings();
     bh_limits_define();
     MarkGUCPrefixReserved("bulkhead");

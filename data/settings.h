@@ -15,6 +15,9 @@ extern int bh_max_transaction_age; /* bulkhead.max_transaction_age, seconds */
 extern int bh_max_tenants;         /* bulkhead.max_tenants: entries of the shared cache */
 extern bool bh_literal_token;      /* bulkhead.literal_token, by role */
 extern bool bh_discard_all;        /* bulkhead.discard_all, by role */
+extern int bh_audit_entries;       /* bulkhead.audit_entries: of the audit ring */
+extern int bh_audit_rate;          /* bulkhead.audit_rate: entries a second of one tenant */
+extern int bh_audit_burst;         /* bulkhead.audit_burst: entries of one tenant at once */
 extern int bh_pooler;              /* bulkhead.pooler, by role: enum bh_pooler */
 
 /** bh_settings_define(): declare them; once, at load. */

@@ -23,6 +23,7 @@ struct slot {
     Oid database;
     int pid;
     char id[BH_TENANT_ID_MAX + 1];
+    char subject[BH_TOKEN_SUB_MAX + 1];
 };
 
 static struct slot *slots; /* by backend id, 1 to MaxBackends */
@@ -58,9 +59,20 @@ bh_slot_publish(int32 no, uint32 epoch, struct bh_str id)
     slot->pid = MyProcPid;
     memcpy(slot->id, id.data, id.len);
     slot->id[id.len] = '\0';
+    slot->subject[0] = '\0';
     pg_write_barrier();
     pg_atomic_write_u32(&slot->no, (uint32)no);
     pg_memory_barrier();
+}
+
+void
+bh_slot_publish_subject(struct bh_str subject)
+{
+    struct slot *slot = &slots[MyBackendId];
+    size_t len = Min(subject.len, BH_TOKEN_SUB_MAX);
+
+    memcpy(slot->subject, subject.data, len);
+    slot->subject[len] = '\0';
 }
 
 void
@@ -75,6 +87,12 @@ bh_slot_read(int backend, const char **ret_id)
 {
     *ret_id = slots[backend].id;
     return (int32)pg_atomic_read_u32(&slots[backend].no);
+}
+
+const char *
+bh_slot_subject(int backend)
+{
+    return slots[backend].subject;
 }
 
 /* ---- the fence ---- */

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "core/tenant.h"
+#include "core/token.h"
 
 /** bh_slot_request() / bh_slot_startup(): shared memory, from the hooks of these names. */
 void bh_slot_request(void);
@@ -21,6 +22,9 @@ void bh_slot_startup(void);
  */
 void bh_slot_publish(int32 no, uint32 epoch, struct bh_str id);
 
+/** bh_slot_publish_subject(subject): and ${subject} acts for it; after bh_slot_publish(). */
+void bh_slot_publish_subject(struct bh_str subject);
+
 /** bh_slot_clear(): this backend is bound to nobody; does nothing where it was not. */
 void bh_slot_clear(void);
 
@@ -30,6 +34,9 @@ void bh_slot_clear(void);
  * ${ret_id}, its id, is borrowed and lasts as long as the slot is held.
  */
 int32 bh_slot_read(int backend, const char **ret_id);
+
+/** bh_slot_subject(backend): who acts in the slot of ${backend}, borrowed; "" where nobody said. */
+const char *bh_slot_subject(int backend);
 
 /**
  * bh_slot_wait(no, epoch, wait_ms):

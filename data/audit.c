@@ -1,0 +1,261 @@
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "parser/analyze.h"
+#include "storage/backendid.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "data/audit.h"
+#include "data/context.h"
+#include "data/fingerprint.h"
+#include "data/log.h"
+#include "data/raise.h"
+#include "data/ring.h"
+#include "data/settings.h"
+#include "data/slot.h"
+
+/* In ErrorData.detail_log, which survives a re-throw and is shown to nobody: this one is recorded.
+ */
+#define RECORDED "bulkhead: recorded"
+
+#define LIMIT_FORMAT "%s above the tenant's limit is not allowed"
+
+static post_parse_analyze_hook_type next_post_parse_analyze;
+static MemoryContext scratch; /* made at load, so that an error needs no new one */
+
+/* ---- which errors ---- */
+
+enum whose {
+    ANYBODY,   /* the extension refused it */
+    GUARDED,   /* a bound transaction or a pool role */
+    BOUND,     /* a bound transaction */
+    ANONYMOUS, /* one of scope `anonymous` */
+};
+
+struct kind {
+    int sqlstate;
+    enum whose whose;
+};
+
+static const struct kind kinds[] = {
+    {BH_TN_UNBOUND, ANYBODY},
+    {BH_TN_REFUSED, ANYBODY},
+    {BH_TN_NOT_ACTIVE, ANYBODY},
+    {BH_TN_STATEMENT, ANYBODY},
+    {BH_TN_ENTER, ANYBODY},
+    {ERRCODE_INSUFFICIENT_PRIVILEGE, GUARDED},
+    {ERRCODE_INVALID_TRANSACTION_TERMINATION, BOUND},
+    {ERRCODE_READ_ONLY_SQL_TRANSACTION, ANONYMOUS},
+};
+
+static const struct kind *
+kind_of(int sqlstate)
+{
+    for (size_t i = 0; i < lengthof(kinds); i++)
+        if (kinds[i].sqlstate == sqlstate)
+            return &kinds[i];
+    return NULL;
+}
+
+/* Who acts. In a parallel worker that is its leader. */
+struct actor {
+    int32 no;
+    const char *tenant;
+    const char *subject;
+};
+
+static void
+find_actor(struct actor *ret_actor)
+{
+    int backend = IsParallelWorker() ? ParallelLeaderBackendId : MyBackendId;
+
+    *ret_actor = (struct actor){0, "", ""};
+    if (backend < 1)
+        return;
+    ret_actor->no = bh_slot_read(backend, &ret_actor->tenant);
+    if (ret_actor->no == 0)
+        ret_actor->tenant = "";
+    else
+        ret_actor->subject = bh_slot_subject(backend);
+}
+
+/* By the name that the session user had at its start: after an error nothing can be looked up. */
+static bool
+is_pool_login(void)
+{
+    const char *name = GetConfigOption("session_authorization", true, false);
+
+    return name != NULL && name[0] != '\0' && bh_settings_pool_role(name);
+}
+
+static bool
+concerns(const struct kind *kind, const struct actor *actor)
+{
+    switch (kind->whose) {
+    case ANYBODY:
+        return true;
+    case GUARDED:
+        return actor->no != 0 || is_pool_login();
+    case BOUND:
+        return actor->no != 0;
+    case ANONYMOUS:
+        return actor->no != 0 && bh_context_anonymous();
+    }
+    return false;
+}
+
+/* RAISE of an application, or what a parallel worker has recorded and its leader raises again. */
+static bool
+is_repeated(const ErrorData *error)
+{
+    return error->message_id == NULL ||
+           (error->funcname != NULL && strcmp(error->funcname, "exec_stmt_raise") == 0);
+}
+
+/* ---- the entry ---- */
+
+/* Who shares a rate: a tenant, or a login in a database. Never 0. */
+static uint64
+rate_key(const struct actor *actor)
+{
+    if (actor->no != 0)
+        return (uint64)actor->no;
+    return UINT64CONST(1) << 63 | (uint64)MyDatabaseId << 31 | (GetAuthenticatedUserId() >> 1);
+}
+
+static void
+read_refusal(const ErrorData *error, struct bh_refusal *ret_refusal)
+{
+    const char *text = error->message != NULL ? error->message : "";
+    const char *id = error->message_id;
+    const char *format;
+
+    /* A setting's check hook hands over its message ready made. */
+    if (error->sqlerrcode == BH_TN_STATEMENT && strcmp(id, "%s") == 0)
+        id = LIMIT_FORMAT;
+#ifdef ENABLE_NLS
+    format = error->domain != NULL ? dgettext(error->domain, id) : id;
+#else
+    format = id;
+#endif
+    bh_refusal_read(id, format, text, ret_refusal);
+    bh_log_mask(ret_refusal->object);
+}
+
+static void
+write_entry(const ErrorData *error, const struct actor *actor, uint64 suppressed)
+{
+    struct bh_ring_entry entry = {.at = GetCurrentTimestamp(),
+        .suppressed = suppressed,
+        .no = actor->no,
+        .sqlstate = error->sqlerrcode,
+        .database = MyDatabaseId};
+
+    if (debug_query_string != NULL && debug_query_string[0] != '\0') {
+        entry.statement = true;
+        entry.fingerprint = bh_fingerprint(
+            (struct bh_str){debug_query_string, strnlen(debug_query_string, BH_FINGERPRINT_MAX)});
+    }
+    strlcpy(entry.tenant, actor->tenant, sizeof(entry.tenant));
+    strlcpy(entry.subject, actor->subject, sizeof(entry.subject));
+    read_refusal(error, &entry.refusal);
+    bh_ring_add(&entry);
+}
+
+/* Record ${error} if it is an attempt: true if it was, also where the rate limit kept it out. */
+static bool
+record(const ErrorData *error)
+{
+    const struct kind *kind = kind_of(error->sqlerrcode);
+    struct actor actor;
+    uint64 suppressed;
+
+    if (error->elevel < ERROR || kind == NULL || is_repeated(error))
+        return false;
+    find_actor(&actor);
+    if (!concerns(kind, &actor))
+        return false;
+    if (bh_ring_admit(rate_key(&actor), &suppressed))
+        write_entry(error, &actor, suppressed);
+    return true;
+}
+
+/* ---- where errors pass ---- */
+
+/* Of every report, down to NOTICE: most are none of ours. */
+static void
+passing(void *arg pg_attribute_unused())
+{
+    MemoryContext caller;
+    bool recorded;
+
+    if (kind_of(geterrcode()) == NULL)
+        return;
+    MemoryContextReset(scratch);
+    caller = MemoryContextSwitchTo(scratch);
+    recorded = record(CopyErrorData());
+    MemoryContextSwitchTo(caller);
+    MemoryContextReset(scratch);
+    if (recorded)
+        errdetail_log(RECORDED);
+}
+
+static ErrorContextCallback last_callback = {.callback = passing};
+
+static void
+watch(void)
+{
+    ErrorContextCallback **it = &error_context_stack;
+
+    while (*it != NULL && *it != &last_callback)
+        it = &(*it)->previous;
+    *it = &last_callback;
+}
+
+void
+bh_audit_logged(ErrorData *error)
+{
+    MemoryContext caller;
+
+    if (error->elevel < ERROR)
+        return;
+    if (error->detail_log != NULL && strcmp(error->detail_log, RECORDED) == 0) {
+        error->detail_log = NULL;
+        return;
+    }
+    MemoryContextReset(scratch);
+    caller = MemoryContextSwitchTo(scratch);
+    record(error);
+    MemoryContextSwitchTo(caller);
+    MemoryContextReset(scratch);
+}
+
+static void
+parsed(ParseState *state, Query *query, JumbleState *jumble)
+{
+    watch();
+    if (next_post_parse_analyze)
+        next_post_parse_analyze(state, query, jumble);
+}
+
+static void
+subxact_begins(SubXactEvent event, SubTransactionId id pg_attribute_unused(),
+    SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
+{
+    if (event == SUBXACT_EVENT_START_SUB)
+        watch();
+}
+
+void
+bh_audit_install(void)
+{
+    scratch = AllocSetContextCreate(TopMemoryContext, "bulkhead audit", ALLOCSET_SMALL_SIZES);
+    next_post_parse_analyze = post_parse_analyze_hook;
+    post_parse_analyze_hook = parsed;
+    RegisterSubXactCallback(subxact_begins, NULL);
+}
