@@ -180,6 +180,15 @@ bool bh_edge_headers_inject(ngx_http_request_t *r, struct bh_edge_ctx *ctx, stru
 /** bh_edge_header_out(r, name, value): add a response header; ${value} must outlive the request. */
 ngx_table_elt_t *bh_edge_header_out(ngx_http_request_t *r, const char *name, ngx_str_t value);
 
+/* ---- cookies.c ---- */
+
+/**
+ * bh_edge_cookies(r, ctx):
+ * Confine every Set-Cookie of the answer to the host and the path prefix that
+ * named the tenant (core/cookie.h).  False without memory.
+ */
+bool bh_edge_cookies(ngx_http_request_t *r, const struct bh_edge_ctx *ctx);
+
 /* ---- credential.c ---- */
 
 struct bh_edge_verdict {

@@ -58,6 +58,9 @@ header_filter(ngx_http_request_t *r)
     struct bh_edge_ctx *ctx = counted_ctx(r);
     if (ctx != NULL) {
         count(r, ctx);
+        if (!ctx->observed && !bh_edge_cookies(r, ctx)) {
+            return NGX_ERROR;
+        }
     }
     return next_filter(r);
 }

@@ -83,6 +83,12 @@ def feeds():
         yield text.encode()
 
 
+def cookies():
+    for text in ("s=1", "s=1; Domain=example.com; Path=/a; Secure; HttpOnly; SameSite=Lax", "s=1;domain = .acme.example.com ;path",
+                 "s=1; Path=/../globex; Path=x; Domain=; Domain", ";;=;Path=", "__Host-a=b; Path=/; Max-Age=0"):
+        yield text.encode()
+
+
 def tenant_files():
     for path in sorted((HERE.parents[1] / "examples/tenants").glob("*/tenant.yaml")):
         yield path.read_bytes()
@@ -103,7 +109,7 @@ def main():
     corpora = {"token": tokens("token"), "usertoken": tokens("usertoken"), "json": documents(),
                "tenantdoc": tenant_documents(), "query": queries(),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
-               "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds(),
+               "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds(), "cookie": cookies(),
                "fingerprint": statements()}
     for target, seeds in corpora.items():
         folder = HERE / "corpus" / target

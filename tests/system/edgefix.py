@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 import uuid
 
 import bhtoken
@@ -96,7 +97,7 @@ def read_answer(sock, method="GET"):
 class Echo:
     """An application that answers with what it received: {"line", "headers": [[name, value], ...], "body", "name"}.
 
-    Paths steer it: /status/<n>, /slow/<ms>, /close (no answer), /header/<name>/<value>.
+    Paths steer it: /status/<n>, /slow/<ms>, /close (no answer), /header/<name>/<value>, /answer?<name>=<value>&….
     """
 
     def __init__(self, address, name="echo"):
@@ -162,6 +163,9 @@ class Echo:
             return False
         elif words[1] == "header":
             extra = f"{words[2]}: {words[3]}\r\n"
+        elif words[1] == "answer":  # each parameter of the query is a header
+            query = urllib.parse.urlsplit(line.split(" ")[1]).query
+            extra = "".join(f"{name}: {value}\r\n" for name, value in urllib.parse.parse_qsl(query))
         text = json.dumps({"line": line, "headers": headers, "body": body.decode("latin-1"), "name": self.name})
         if line.startswith("HEAD "):
             text = ""

@@ -2,6 +2,7 @@
 import json
 import pathlib
 import sys
+import urllib.parse
 
 import pytest
 
@@ -128,6 +129,25 @@ def test_requests_by_path_are_counted_for_their_tenant(edge):
     assert edge.settled(edge.globex, before + 1)["requests"] == before + 1
 
 
+# ---- cookies ----
+
+def cookies(edge, host, prefix, *values):
+    query = urllib.parse.urlencode([("Set-Cookie", value) for value in values])
+    answer = edge.get(host, f"{prefix}/answer?{query}", edge.bearer(edge.acme))
+    assert answer.status == 200, answer
+    return answer.all("Set-Cookie")
+
+
+def test_cookie_stays_on_the_tenants_host(edge):
+    assert cookies(edge, "acme.localhost", "", "a=1; Domain=localhost; Path=/x", "b=2; Domain=acme.localhost",
+                   "c=3; domain=.LOCALHOST", "d=4") == ["a=1; Path=/x", "b=2; Domain=acme.localhost", "c=3", "d=4"]
+
+
+def test_cookie_stays_below_the_tenants_prefix(edge):
+    assert cookies(edge, "localhost", "/t/acme", "a=1; Domain=localhost; Path=/x", "b=2", "c=3; Path=/; Secure") == [
+        "a=1; Path=/t/acme/x", "b=2; Path=/t/acme/", "c=3; Path=/t/acme/; Secure"]
+
+
 # ---- header ----
 
 def test_header_names_the_tenant(edge):
@@ -239,6 +259,8 @@ def test_observer_changes_no_request_and_refuses_none(observer):
             assert got[name.lower()] == value
         assert not [name for name in got if name.startswith("x-bulkhead")]
         assert answer.get("RateLimit") is None
+    answer = observer.get("acme.localhost", "/answer?Set-Cookie=a%3D1%3B+Domain%3Dlocalhost")
+    assert answer.get("Set-Cookie") == "a=1; Domain=localhost"
 
 
 def test_observer_says_what_it_would_have_done(observer):

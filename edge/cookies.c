@@ -1,0 +1,49 @@
+/* Cookies of a tenant's application stay with that tenant. */
+#include "edge/edge.h"
+
+#include "core/buf.h"
+#include "core/cookie.h"
+
+static bool
+confine(ngx_http_request_t *r, ngx_str_t *value, struct bh_str host, struct bh_str prefix)
+{
+    /* Each attribute may be a Path, and each gets the prefix. */
+    size_t paths = 1;
+    for (size_t i = 0; i < value->len; i++) {
+        paths += value->data[i] == ';';
+    }
+    size_t room = value->len + paths * (prefix.len + 8) + 16;
+    struct bh_buf out;
+    char *text = ngx_pnalloc(r->pool, room);
+    if (text == NULL) {
+        return false;
+    }
+    bh_buf_init(&out, text, room);
+    struct bh_str cookie = {(const char *)value->data, value->len};
+    if (bh_cookie_confine(cookie, host, prefix, &out)) {
+        *value = (ngx_str_t){out.len, (u_char *)text};
+    }
+    return bh_buf_ok(&out);
+}
+
+bool
+bh_edge_cookies(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
+{
+    static const char name[] = "set-cookie";
+    struct bh_str prefix = {(const char *)ctx->prefix.data, ctx->prefix.len};
+    /* On the base domain itself any Domain would reach the tenants under it. */
+    struct bh_str host = {(const char *)r->headers_in.server.data,
+        ctx->by_host ? r->headers_in.server.len : 0};
+    for (ngx_list_part_t *part = &r->headers_out.headers.part; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            if (headers[i].hash != 0 && headers[i].key.len == sizeof(name) - 1 &&
+                ngx_strncasecmp(headers[i].key.data, (u_char *)(uintptr_t)name,
+                    sizeof(name) - 1) == 0 &&
+                !confine(r, &headers[i].value, host, prefix)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
