@@ -17,11 +17,12 @@ TRACE = "SECRET-B"  # what only the victim may see
 MARKS = (TRACE, bhtoken.b64(b'{"alg":"HS256"')[:14], "SCRAM-SHA-256$", "root:", "server-main.key")
 PROBES = ["SELECT current_user, session_user, bulkhead.tenant_no(), bulkhead.tenant_id()", "SELECT md5(string_agg(concat(name, setting), ',' ORDER BY name)) FROM pg_settings",
           "SELECT body FROM notes", "SELECT pg_my_temp_schema()", "SELECT name FROM pg_cursors WHERE is_holdable"]
-STATE = """SELECT (SELECT md5(string_agg(x::text, '' ORDER BY x::text)) FROM t43.notes x), (SELECT count(*) FROM t43.orders),
+STATE = """SELECT (SELECT md5(string_agg(x::text, '' ORDER BY x::text)) FROM t43.notes x),
+ (SELECT md5(string_agg(x::text, '' ORDER BY x::text)) FROM app.orders x WHERE tenant <> 44), (SELECT count(*) FROM pg_seclabel), (SELECT count(*) FROM t43.orders),
  (SELECT concat(last_value, is_called) FROM t43.orders_id_seq), (SELECT md5(string_agg(x::text, '' ORDER BY no)) FROM bulkhead.tenant x),
  (SELECT md5(string_agg(x::text, '' ORDER BY oid)) FROM pg_authid x), (SELECT count(*) FROM pg_auth_members), (SELECT count(*) FROM pg_db_role_setting),
  (SELECT md5(string_agg(oid::text || relowner || coalesce(relacl::text, ''), '' ORDER BY oid)) FROM pg_class WHERE relnamespace IN ('t43'::regnamespace,
-  'bulkhead'::regnamespace, 'public'::regnamespace)), (SELECT md5(string_agg(x::text, '' ORDER BY oid)) FROM pg_namespace x WHERE nspname !~ '^pg_'),
+  'bulkhead'::regnamespace, 'public'::regnamespace, 'app'::regnamespace)), (SELECT md5(string_agg(x::text, '' ORDER BY oid)) FROM pg_namespace x WHERE nspname !~ '^pg_'),
  (SELECT concat(count(*), ' ', sum(xmin::text::bigint)) FROM pg_proc WHERE pronamespace <> 't44'::regnamespace), (SELECT md5(string_agg(x::text, '' ORDER BY oid)) FROM pg_database x WHERE datname <> 'x'),
  (SELECT count(*) FROM pg_default_acl), (SELECT count(*) FROM pg_policy), (SELECT count(*) FROM pg_trigger WHERE tgrelid <> 't44.notes'::regclass), (SELECT count(*) FROM pg_largeobject_metadata),
  (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' OR locktype = 'relation' AND relation::regclass::text LIKE 't43.%'),
@@ -29,15 +30,30 @@ STATE = """SELECT (SELECT md5(string_agg(x::text, '' ORDER BY x::text)) FROM t43
 
 
 SIGNS = "log_min_duration_statement = 0\nlog_statement = 'all'\nautovacuum = off"
+# In both schemas: what the attacker may read of his own is the control.
 HIDDEN = """
-    SET ROLE bh_o43; SET search_path = t43;
-    CREATE FUNCTION hidden() RETURNS text LANGUAGE plpgsql AS $$BEGIN RETURN 'SECRET-B in a body'; END$$;
-    CREATE VIEW hidden_view AS SELECT 'SECRET-B in a view' AS b;
-    CREATE TYPE hidden_enum AS ENUM ('SECRET-B in an enum');
-    CREATE TABLE hidden_table (b text DEFAULT 'SECRET-B in a default', CHECK (b <> 'SECRET-B in a check'));
-    CREATE INDEX ON hidden_table (b) WHERE b <> 'SECRET-B in an index';
-    COMMENT ON TABLE hidden_table IS 'SECRET-B in a comment';
+    SET ROLE bh_o{0}; SET search_path = t{0};
+    CREATE FUNCTION hidden() RETURNS text LANGUAGE plpgsql AS $$BEGIN RETURN '{1} in a body'; END$$;
+    CREATE VIEW hidden_view AS SELECT '{1} in a view' AS b;
+    CREATE TYPE hidden_enum AS ENUM ('{1} in an enum');
+    CREATE TABLE hidden_table (b text DEFAULT '{1} in a default', CHECK (b <> '{1} in a check'));
+    CREATE INDEX ON hidden_table (b) WHERE b <> '{1} in an index';
+    COMMENT ON TABLE hidden_table IS '{1} in a comment';
     RESET ROLE; RESET search_path"""
+
+
+# A table of all tenants; {tenant} is the mechanism's way to say whose turn it is.
+SHARED = """
+    CREATE SCHEMA app; CREATE ROLE app_owner;
+    CREATE TABLE app.orders (tenant int NOT NULL DEFAULT {tenant}, email text NOT NULL, body text, PRIMARY KEY (tenant, email));
+    INSERT INTO app.orders SELECT t, e, b FROM (VALUES (42, 'al@a.example', 'SECRET-A'), (43, 'bob@b.example', 'SECRET-B in a shared table'), (43, 'bea@b.example', 'SECRET-B2'), (44, 'c@c.example', 'SECRET-C')) v(t, e, b);
+    ALTER TABLE app.orders OWNER TO app_owner; ALTER TABLE app.orders ENABLE ROW LEVEL SECURITY; ALTER TABLE app.orders FORCE ROW LEVEL SECURITY;
+    CREATE POLICY own ON app.orders USING (tenant = {tenant}) WITH CHECK (tenant = {tenant});
+    CREATE VIEW app.orders_view WITH (security_invoker = true) AS SELECT * FROM app.orders;
+    CREATE FUNCTION app.helper() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = app, pg_temp AS 'SELECT count(*) FROM orders';
+    ALTER FUNCTION app.helper() OWNER TO app_owner; GRANT USAGE ON SCHEMA app TO app_owner;
+    ANALYZE app.orders"""
+SHARED_USERS = "GRANT USAGE ON SCHEMA app TO {0}; GRANT SELECT, INSERT, UPDATE, DELETE ON app.orders TO {0}; GRANT SELECT ON app.orders_view TO {0}"
 
 
 def make_server(settings=""):
@@ -49,7 +65,10 @@ def make_server(settings=""):
             it.make_tenant(no, tenant, secret=SECRETS.get(tenant, "SECRET-C"))
         for no in (43, 44):
             it.sql(f"ALTER TABLE t{no}.orders OWNER TO bh_o{no}; ANALYZE t{no}.notes")
-        it.sql(HIDDEN)
+        for tenant in (VICTIM, ATTACKER):
+            it.sql(HIDDEN.format(NO[tenant], SECRETS.get(tenant, "SECRET-C")))
+        it.sql(SHARED.format(tenant="bulkhead.tenant_no()"))
+        it.sql(SHARED_USERS.format("bh_o44, bh_t43, bh_t42"))
         it.sql("UPDATE bulkhead.tenant SET role = 'bh_o44' WHERE no = 44")
     except BaseException:
         it.close()
@@ -76,13 +95,17 @@ def admin_of(server):
 
 # The attacker may leave what he likes in his own schema; the next case shall not trip over it.
 TIDY = """DO $$DECLARE i record; BEGIN
- FOR i IN SELECT p.oid::regprocedure AS o, p.prokind FROM pg_proc p WHERE pronamespace = 't44'::regnamespace LOOP
+ FOR i IN SELECT p.oid::regprocedure AS o, p.prokind FROM pg_proc p WHERE pronamespace = 't44'::regnamespace AND proname <> 'hidden' LOOP
+  CONTINUE WHEN NOT EXISTS (SELECT FROM pg_proc WHERE oid::regprocedure = i.o);
   EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', i.o); END LOOP;
  FOR i IN SELECT oid::regclass AS o, relkind FROM pg_class WHERE relnamespace = 't44'::regnamespace AND relkind IN ('r', 'v', 'm')
-  AND relname NOT IN ('notes', 'orders') LOOP
+  AND relname NOT IN ('notes', 'orders', 'hidden_view', 'hidden_table') LOOP
+  CONTINUE WHEN NOT EXISTS (SELECT FROM pg_class WHERE oid = i.o);
   EXECUTE format('DROP %s IF EXISTS %s CASCADE', CASE i.relkind WHEN 'r' THEN 'TABLE' WHEN 'v' THEN 'VIEW' ELSE 'MATERIALIZED VIEW' END, i.o); END LOOP;
- FOR i IN SELECT oid::regtype AS o FROM pg_type WHERE typnamespace = 't44'::regnamespace AND typtype IN ('d', 'e') LOOP
+ FOR i IN SELECT oid::regtype AS o FROM pg_type WHERE typnamespace = 't44'::regnamespace AND typtype IN ('d', 'e') AND typname <> 'hidden_enum' LOOP
   EXECUTE format('DROP TYPE IF EXISTS %s CASCADE', i.o); END LOOP;
+ DELETE FROM app.orders WHERE tenant = 44; INSERT INTO app.orders (tenant, email, body) VALUES (44, 'c@c.example', 'SECRET-C');
+ DROP OPERATOR IF EXISTS t44.===(text, text); DROP TRIGGER IF EXISTS t ON t44.notes; DROP TRIGGER IF EXISTS x ON t44.notes;
  DROP CONVERSION IF EXISTS t44.c; DROP TEXT SEARCH DICTIONARY IF EXISTS t44.d; DROP STATISTICS IF EXISTS t44.st; DROP POLICY IF EXISTS p ON t44.notes;
  SET LOCAL client_min_messages = error; END$$"""
 
@@ -115,6 +138,7 @@ class Place:
         port = self.bouncer.port if self.bouncer else self.server.port
         self.attacker = pool(self.server, port)
         self.victim = pool(self.server, port) if self.bouncer else self.attacker
+        self.as_victim(["DO $$BEGIN END$$"])  # loads plpgsql, whose settings are seen afterwards
         if not self.bouncer:  # the victim has been here, with a named statement
             for text, values in self.mechanism.steps(VICTIM):
                 self.attacker.step(text, values)

@@ -2,11 +2,13 @@
 never renewed, and through PgBouncer, where the victim is the next client of the same server connection."""
 import attackfix
 import attacks
+import attacks_more
 import pgserver
 import pytest
 from attackfix import Enter, Place, as_block, baseline, runs, violations
 
-CASES = attacks.CASES
+CASES = attacks.CASES + attacks_more.CASES
+assert len({case[0] for case in CASES}) == len(CASES)
 
 
 @pytest.fixture(scope="module")
