@@ -11,13 +11,16 @@
 #include "data/audit.h"
 #include "data/constant.h"
 #include "data/context.h"
+#include "data/enforce.h"
 #include "data/guard.h"
 #include "data/label.h"
 #include "data/log.h"
+#include "data/meter.h"
 #include "data/ring.h"
 #include "data/settings.h"
 #include "data/slot.h"
 #include "data/tenant_table.h"
+#include "data/usage.h"
 
 #pragma GCC visibility push(default)
 PG_MODULE_MAGIC;
@@ -35,6 +38,8 @@ request_memory(void)
     bh_tenant_table_request();
     bh_slot_request();
     bh_ring_request();
+    bh_usage_request();
+    bh_enforce_request();
 }
 
 static void
@@ -45,6 +50,8 @@ start_memory(void)
     bh_tenant_table_startup();
     bh_slot_startup();
     bh_ring_startup();
+    bh_usage_startup();
+    bh_enforce_startup();
 }
 
 void
@@ -62,6 +69,7 @@ _PG_init(void)
     shmem_startup_hook = start_memory;
     bh_tenant_table_register();
     bh_context_register();
+    bh_meter_install(); /* before the guard, whose hooks then run first */
     bh_guard_install();
     bh_label_register();
     bh_log_install();

@@ -26,6 +26,7 @@
 #include "data/keys.h"
 #include "data/limit.h"
 #include "data/lock.h"
+#include "data/meter.h"
 #include "data/pooler.h"
 #include "data/raise.h"
 #include "data/sets.h"
@@ -196,6 +197,7 @@ bind(const struct bh_token *claims, const struct bh_tenant_row *row, Oid role, u
     bh_limits_apply(&row->limits);
     bh_sets_begin(nest);
     bh_age_begin();
+    bh_meter_begin(row->no);
     SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE);
 }
 
@@ -311,8 +313,10 @@ bh_context_function(Oid funcid)
                     funcid == F_SETVAL_REGCLASS_INT8_BOOL;
 
     /* No portal runs: the fast path of the protocol, a statement that no other hook shows. */
-    if (ActivePortal == NULL)
+    if (ActivePortal == NULL) {
         bh_context_statement();
+        bh_meter_fast_path();
+    }
     if (funcid == F_SET_CONFIG)
         bh_sets_called();
     if (sequence && bound.anonymous)

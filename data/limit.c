@@ -35,6 +35,12 @@ static const struct spec specs[BH_LIMIT_COUNT] = {
         ENDLESS_NEVER, -1, 0},
     [BH_LIMIT_MAX_SUBTRANSACTIONS] = {"bulkhead.max_subtransactions", ENDLESS_NEVER, 10000, 1e6},
     [BH_LIMIT_MAX_LOCKS] = {"bulkhead.max_locks", ENDLESS_NEVER, 64, 10000},
+    [BH_LIMIT_MAX_CONCURRENT_STATEMENTS] = {"bulkhead.max_concurrent_statements", ENDLESS_ZERO, 0,
+        10000},
+    [BH_LIMIT_DATABASE_MS_PER_S] = {"bulkhead.database_ms_per_s", ENDLESS_ZERO, 0, 1e6},
+    [BH_LIMIT_DATABASE_BURST_MS] = {"bulkhead.database_burst_ms", ENDLESS_NEVER, 1000, 3600000},
+    [BH_LIMIT_DATABASE_DEBT_MS] = {"bulkhead.database_debt_ms", ENDLESS_NEVER, 60000, 3600000},
+    [BH_LIMIT_MAX_WAIT_MS] = {"bulkhead.max_wait_ms", ENDLESS_NEVER, 1000, 60000},
 };
 
 static struct config_generic *settings[BH_LIMIT_SETTINGS];
@@ -190,10 +196,9 @@ bh_limits_define(void)
             define_int(which);
     }
     for (int which = BH_LIMIT_SETTINGS; which < BH_LIMIT_COUNT; which++)
-        DefineCustomIntVariable(specs[which].name,
-            "How many one transaction may have, for tenants without a limit of their own.", NULL,
-            &default_int[which], (int)specs[which].standard, 0, (int)specs[which].most, PGC_SIGHUP,
-            0, NULL, NULL, NULL);
+        DefineCustomIntVariable(specs[which].name, "Limit for tenants that have none of their own.",
+            NULL, &default_int[which], (int)specs[which].standard, 0, (int)specs[which].most,
+            PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 /* ---- the tenant's record ---- */

@@ -27,6 +27,11 @@ enum bh_limit {
     BH_LIMIT_SETTINGS, /* those above are settings of PostgreSQL, those below are counted by us */
     BH_LIMIT_MAX_SUBTRANSACTIONS = BH_LIMIT_SETTINGS,
     BH_LIMIT_MAX_LOCKS,
+    BH_LIMIT_MAX_CONCURRENT_STATEMENTS, /* the tenant's on the whole server; data/enforce.h */
+    BH_LIMIT_DATABASE_MS_PER_S,
+    BH_LIMIT_DATABASE_BURST_MS,
+    BH_LIMIT_DATABASE_DEBT_MS,
+    BH_LIMIT_MAX_WAIT_MS,
     BH_LIMIT_COUNT
 };
 

@@ -43,3 +43,13 @@ bh_raise_enter(const char *why)
                                "transaction."),
                        errhidestmt(true)));
 }
+
+void
+bh_raise_share(const char *limit, int retry_ms)
+{
+    ereport(ERROR,
+        (errcode(BH_TN_OVER), errmsg("tenant is over its limit %s", limit),
+            errdetail("limit=%s retry_after_ms=%d", limit, retry_ms),
+            errhint("Retry the transaction in %d ms, or ask the operator for a higher limit.",
+                retry_ms)));
+}

@@ -13,6 +13,7 @@
 #define BH_TN_MOVED MAKE_SQLSTATE('T', 'N', '0', '0', '4')
 #define BH_TN_STATEMENT MAKE_SQLSTATE('T', 'N', '0', '0', '5')
 #define BH_TN_ENTER MAKE_SQLSTATE('T', 'N', '0', '0', '6')
+#define BH_TN_OVER MAKE_SQLSTATE('T', 'N', '0', '0', '7')
 
 /** bh_raise_unbound(): TN001, with the hint to call enter(). */
 _Noreturn void bh_raise_unbound(void);
@@ -28,5 +29,9 @@ _Noreturn void bh_raise_limit(const char *name);
 
 /** bh_raise_enter(why): TN006 "tenant cannot be bound here: ${why}". */
 _Noreturn void bh_raise_enter(const char *why);
+
+/** bh_raise_share(limit, retry_ms): TN007 "tenant is over its limit ${limit}", retry after
+ * ${retry_ms}. */
+void bh_raise_share(const char *limit, int retry_ms) pg_attribute_noreturn();
 
 #endif

@@ -1,0 +1,535 @@
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "commands/copy.h"
+#include "executor/executor.h"
+#include "executor/instrument.h"
+#include "miscadmin.h"
+#include "optimizer/planner.h"
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "tcop/cmdtag.h"
+#include "tcop/pquery.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/memutils.h"
+#include "utils/timeout.h"
+
+#include "data/clock.h"
+#include "data/compat.h"
+#include "data/enforce.h"
+#include "data/meter.h"
+#include "data/slot.h"
+#include "data/usage.h"
+
+#define FLUSH_MS 100
+
+volatile sig_atomic_t bh_meter_held;
+
+/* Whom this backend works for.  Its entry stays pinned until it works for somebody else. */
+static struct {
+    struct bh_usage_entry *entry;
+    bool bound;      /* in a bound transaction, or a worker of one */
+    bool committing; /* COMMIT was said: what runs now, runs at the end of the transaction */
+    bool ready;      /* timer and exit are registered */
+} work;
+
+/* The window that is open. */
+static struct {
+    uint32 id; /* 0: none */
+    int nest;  /* subtransaction level at which it was opened */
+    clockid_t clock;
+    uint64 time_ns; /* these are what was last accounted */
+    BufferUsage buffers;
+    uint64 wal_bytes;
+} window;
+
+/* What happens until the client's message is done. */
+static struct {
+    bool watched;
+    bool rolled_back; /* it says ROLLBACK: the abort is no error */
+    uint32 window;    /* of a fast-path call */
+} message;
+
+static uint64 sums[BH_USAGE_COUNT]; /* not yet in shared memory */
+static uint32 last_window;
+static uint32 function_window; /* opened by a function outside of everything */
+static int function_depth;
+static TimeoutId timer;
+
+/* ---- sums; inside bh_meter_hold(), or in the timer ---- */
+
+static void
+mark(void)
+{
+    window.time_ns = bh_clock_ns(window.clock);
+    window.buffers = pgBufferUsage;
+    window.wal_bytes = pgWalUsage.wal_bytes;
+}
+
+/* Add what the open window used since it was last accounted.  A worker's blocks and WAL come
+ * through its leader. */
+static void
+account(void)
+{
+    uint64 before = window.time_ns;
+    BufferUsage buffers = window.buffers;
+    uint64 wal_bytes = window.wal_bytes;
+
+    if (window.id == 0)
+        return;
+    mark();
+    sums[BH_USAGE_DB_ACTIVE_US] += window.time_ns - before;
+    if (IsParallelWorker())
+        return;
+    sums[BH_USAGE_DB_BLOCKS_HIT] +=
+        (uint64)(window.buffers.shared_blks_hit - buffers.shared_blks_hit);
+    sums[BH_USAGE_DB_BLOCKS_READ] +=
+        (uint64)(window.buffers.shared_blks_read - buffers.shared_blks_read);
+    sums[BH_USAGE_DB_BLOCKS_DIRTIED] +=
+        (uint64)(window.buffers.shared_blks_dirtied - buffers.shared_blks_dirtied);
+    sums[BH_USAGE_DB_TEMP_BYTES] +=
+        (uint64)(window.buffers.temp_blks_written - buffers.temp_blks_written) * BLCKSZ;
+    sums[BH_USAGE_DB_WAL_BYTES] += window.wal_bytes - wal_bytes;
+}
+
+static void
+flush(void)
+{
+    uint64 used_ns = sums[BH_USAGE_DB_ACTIVE_US];
+
+    if (work.entry == NULL)
+        return;
+    for (int i = 0; i < BH_USAGE_COUNT; i++) {
+        if (sums[i] != 0)
+            pg_atomic_fetch_add_u64(&work.entry->values[i], (int64)sums[i]);
+        sums[i] = 0;
+    }
+    bh_enforce_charge(&work.entry->share, used_ns);
+}
+
+void
+bh_meter_flush(void)
+{
+    bh_meter_hold();
+    account();
+    flush();
+    bh_meter_release();
+}
+
+static void
+add(enum bh_usage_meter meter, uint64 amount)
+{
+    bh_meter_hold();
+    sums[meter] += amount;
+    bh_meter_release();
+}
+
+/* In a signal handler.  It goes on while a window is open; the next one starts it again. */
+static void
+tick(void)
+{
+    bool held = bh_meter_held != 0;
+
+    if (!held) {
+        account();
+        flush();
+    }
+    if (held || window.id != 0)
+        enable_timeout_after(timer, FLUSH_MS);
+}
+
+/* ---- whom for ---- */
+
+static void
+exits(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+    struct bh_usage_entry *entry = work.entry;
+
+    bh_enforce_end();
+    bh_meter_hold();
+    account();
+    flush();
+    window.id = 0;
+    work.entry = NULL;
+    bh_meter_release();
+    if (entry != NULL)
+        bh_usage_unpin(entry);
+}
+
+static void
+work_for(int32 no)
+{
+    struct bh_usage_entry *before = work.entry;
+
+    if (!work.ready) {
+        timer = RegisterTimeout(USER_TIMEOUT, tick);
+        on_shmem_exit(exits, (Datum)0);
+        work.ready = true;
+    }
+    if (before == NULL || before->no != no) {
+        bh_meter_hold();
+        flush();
+        work.entry = NULL;
+        bh_meter_release();
+        if (before != NULL)
+            bh_usage_unpin(before);
+        work.entry = bh_usage_pin(no);
+    }
+    work.bound = true;
+}
+
+void
+bh_meter_begin(int32 no)
+{
+    work_for(no);
+    work.committing = false;
+    message.rolled_back = false;
+    bh_enforce_begin(&work.entry->share);
+}
+
+/* A parallel worker works for its leader's tenant. */
+static void
+join_leader(void)
+{
+    const char *id;
+    int32 no = bh_slot_read(BH_BACKEND_LEADER, &id);
+
+    if (no != 0)
+        work_for(no);
+}
+
+/* ---- windows ---- */
+
+static void close_window(uint32 id);
+
+/* PostgreSQL resets the memory of a message before it reads the next one. */
+static void
+message_ends(void *arg pg_attribute_unused())
+{
+    uint32 id = message.window;
+
+    memset(&message, 0, sizeof(message));
+    close_window(id);
+    bh_enforce_pause();
+}
+
+static void
+watch_message(void)
+{
+    static MemoryContextCallback callback = {.func = message_ends};
+
+    if (!message.watched)
+        MemoryContextRegisterResetCallback(MessageContext, &callback);
+    message.watched = true;
+}
+
+/*
+ * Not at the end of a transaction, which nobody may hold up: the message Sync
+ * has no text.  A worker's leader has passed.
+ */
+static void
+gate(void)
+{
+    if (debug_query_string != NULL && !work.committing && !IsParallelWorker() && bh_enforce_gate())
+        watch_message();
+}
+
+/* Returns 0 where a window is open already, or nobody is measured. */
+static uint32
+open_window(bool gated)
+{
+    if (unlikely(IsParallelWorker()) && !work.bound)
+        join_leader();
+    if (!work.bound || window.id != 0)
+        return 0;
+    if (gated)
+        gate();
+    if (unlikely(++last_window == 0))
+        last_window = 1;
+    bh_meter_hold();
+    window.nest = GetCurrentTransactionNestLevel();
+    window.clock = CLOCK_MONOTONIC;
+    mark();
+    window.id = last_window;
+    bh_meter_release();
+    /* At an error PostgreSQL stops all timers. */
+    if (unlikely(!get_timeout_active(timer)))
+        enable_timeout_after(timer, FLUSH_MS);
+    return last_window;
+}
+
+static void
+close_window(uint32 id)
+{
+    if (id == 0 || window.id != id)
+        return;
+    bh_meter_hold();
+    account();
+    window.id = 0;
+    if (bh_enforce_charged() || IsParallelWorker())
+        flush();
+    bh_meter_release();
+}
+
+/* What waits for data of the client is measured by the processor's time. */
+static void
+use_processor_time(uint32 id)
+{
+    if (id == 0)
+        return;
+    bh_meter_hold();
+    window.clock = CLOCK_PROCESS_CPUTIME_ID;
+    mark();
+    bh_meter_release();
+}
+
+/* ---- hooks ---- */
+
+static planner_hook_type next_planner;
+static ExecutorStart_hook_type next_start;
+static ExecutorRun_hook_type next_run;
+static ExecutorFinish_hook_type next_finish;
+static ProcessUtility_hook_type next_utility;
+static needs_fmgr_hook_type next_needs_function;
+static fmgr_hook_type next_function;
+
+static PlannedStmt *
+meter_planner(Query *query, const char *text, int options, ParamListInfo params)
+{
+    uint32 id = open_window(true);
+    PlannedStmt *plan = next_planner ? next_planner(query, text, options, params)
+                                     : standard_planner(query, text, options, params);
+
+    close_window(id);
+    return plan;
+}
+
+/* Triggers at the end of a transaction run outside of a portal: no statements of the client. */
+static void
+meter_start(QueryDesc *query, int flags)
+{
+    uint32 id = open_window(true);
+
+    if (id != 0 && ActivePortal != NULL && query->plannedstmt->canSetTag)
+        add(BH_USAGE_DB_STATEMENTS, 1);
+    if (next_start)
+        next_start(query, flags);
+    else
+        standard_ExecutorStart(query, flags);
+    close_window(id);
+}
+
+static void
+meter_run(QueryDesc *query, ScanDirection direction, uint64 count BH_ONCE_PARAM)
+{
+    uint32 id = open_window(true);
+
+    if (next_run)
+        next_run(query, direction, count BH_ONCE_ARG);
+    else
+        standard_ExecutorRun(query, direction, count BH_ONCE_ARG);
+    if (id == 0)
+        return;
+    if (ActivePortal != NULL && query->plannedstmt->canSetTag)
+        add(BH_USAGE_DB_ROWS, query->estate->es_processed);
+    close_window(id);
+}
+
+/* Here run the triggers of what changed rows. */
+static void
+meter_finish(QueryDesc *query)
+{
+    bool changes = query->operation != CMD_SELECT || query->plannedstmt->hasModifyingCTE;
+    uint32 id = changes ? open_window(false) : 0;
+
+    if (next_finish)
+        next_finish(query);
+    else
+        standard_ExecutorFinish(query);
+    close_window(id);
+}
+
+static uint64
+rows_of(const QueryCompletion *qc)
+{
+    if (qc == NULL)
+        return 0;
+    switch ((int)qc->commandTag) {
+    case CMDTAG_COPY:
+    case CMDTAG_FETCH:
+    case CMDTAG_SELECT:
+    case CMDTAG_REFRESH_MATERIALIZED_VIEW:
+        return qc->nprocessed;
+    default:
+        return 0;
+    }
+}
+
+static void
+note_transaction(const TransactionStmt *stmt)
+{
+    if (stmt->kind == TRANS_STMT_ROLLBACK || stmt->kind == TRANS_STMT_ROLLBACK_TO) {
+        message.rolled_back = true;
+        watch_message();
+    }
+    if (stmt->kind == TRANS_STMT_COMMIT)
+        work.committing = true;
+}
+
+static bool
+waits_for_client(const Node *stmt)
+{
+    const CopyStmt *copy = (const CopyStmt *)stmt;
+
+    return IsA(stmt, CopyStmt) && copy->is_from && copy->filename == NULL;
+}
+
+/* A statement may free its own tree: nothing of it is looked at afterwards. */
+static void
+meter_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
+    ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *env, DestReceiver *dest,
+    QueryCompletion *qc)
+{
+    bool transaction = IsA(pstmt->utilityStmt, TransactionStmt);
+    uint32 id = open_window(!transaction);
+
+    if (id != 0 && transaction)
+        note_transaction((const TransactionStmt *)pstmt->utilityStmt);
+    if (id != 0 && !transaction && pstmt->canSetTag)
+        add(BH_USAGE_DB_STATEMENTS, 1);
+    if (id != 0 && waits_for_client(pstmt->utilityStmt))
+        use_processor_time(id);
+    if (next_utility)
+        next_utility(pstmt, text, read_only_tree, context, params, env, dest, qc);
+    else
+        standard_ProcessUtility(pstmt, text, read_only_tree, context, params, env, dest, qc);
+    if (id != 0)
+        add(BH_USAGE_DB_ROWS, rows_of(qc));
+    close_window(id);
+}
+
+/* Functions that no query calls: triggers at the end of a transaction, checks of bound values. */
+static bool
+meter_needs_function(Oid funcid)
+{
+    return (next_needs_function && next_needs_function(funcid)) ||
+           (work.bound && window.id == 0 && !IsParallelWorker());
+}
+
+static void
+begin_function(void)
+{
+    if (window.id == 0) {
+        function_window = open_window(true);
+        function_depth = 0;
+    }
+    if (function_window != 0 && window.id == function_window)
+        function_depth++;
+}
+
+/* After an error the end of the (sub)transaction closes the window. */
+static void
+end_function(bool failed)
+{
+    if (function_window == 0 || window.id != function_window || --function_depth > 0)
+        return;
+    if (!failed)
+        close_window(function_window);
+    function_window = 0;
+}
+
+static void
+meter_function(FmgrHookEventType event, FmgrInfo *flinfo, Datum *arg)
+{
+    if (event == FHET_START)
+        begin_function();
+    else
+        end_function(event == FHET_ABORT);
+    if (next_function)
+        next_function(event, flinfo, arg);
+}
+
+void
+bh_meter_fast_path(void)
+{
+    if (debug_query_string != NULL || !work.bound || window.id != 0 || work.committing)
+        return;
+    watch_message();
+    (void)bh_enforce_gate();
+    message.window = open_window(false);
+    add(BH_USAGE_DB_STATEMENTS, 1);
+}
+
+/* ---- the end ---- */
+
+/* An error has left the window, or happened outside of one. */
+static void
+failed(void)
+{
+    if (window.id != 0 || (!message.rolled_back && !proc_exit_inprogress))
+        add(BH_USAGE_DB_ERRORS, 1);
+    bh_meter_hold();
+    account();
+    window.id = 0;
+    flush(); /* the error has stopped the timer */
+    bh_meter_release();
+    function_window = 0;
+}
+
+static void
+transaction_ends(bool aborted)
+{
+    if (!work.bound || IsParallelWorker())
+        return;
+    if (aborted)
+        failed();
+    close_window(window.id); /* a procedure's COMMIT */
+    bh_enforce_end();
+    work.bound = false;
+    work.committing = false;
+}
+
+static void
+xact_ends(XactEvent event, void *arg pg_attribute_unused())
+{
+    if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+        transaction_ends(event == XACT_EVENT_ABORT);
+}
+
+static void
+subxact_ends(SubXactEvent event, SubTransactionId id pg_attribute_unused(),
+    SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
+{
+    if (event != SUBXACT_EVENT_ABORT_SUB || !work.bound || IsParallelWorker())
+        return;
+    /* Caught inside the statement, which goes on. */
+    if (window.id != 0 && GetCurrentTransactionNestLevel() > window.nest)
+        return;
+    failed();
+    bh_enforce_pause();
+}
+
+void
+bh_meter_install(void)
+{
+    RegisterXactCallback(xact_ends, NULL);
+    RegisterSubXactCallback(subxact_ends, NULL);
+    next_planner = planner_hook;
+    planner_hook = meter_planner;
+    next_start = ExecutorStart_hook;
+    ExecutorStart_hook = meter_start;
+    next_run = ExecutorRun_hook;
+    ExecutorRun_hook = meter_run;
+    next_finish = ExecutorFinish_hook;
+    ExecutorFinish_hook = meter_finish;
+    next_utility = ProcessUtility_hook;
+    ProcessUtility_hook = meter_utility;
+    next_needs_function = needs_fmgr_hook;
+    needs_fmgr_hook = meter_needs_function;
+    next_function = fmgr_hook;
+    fmgr_hook = meter_function;
+}
