@@ -19,14 +19,17 @@
 #include "data/settings.h"
 #include "data/slot.h"
 
-/* In ErrorData.detail_log, which survives a re-throw and is shown to nobody: this one is recorded.
- */
-#define RECORDED "bulkhead: recorded"
-
 #define LIMIT_FORMAT "%s above the tenant's limit is not allowed"
 
 static post_parse_analyze_hook_type next_post_parse_analyze;
 static MemoryContext scratch; /* made at load, so that an error needs no new one */
+
+/* What became of an error. */
+enum verdict { NO_ATTEMPT, RECORDED, SUPPRESSED };
+
+/* In ErrorData.detail_log, which survives a re-throw and is shown to no client: the verdict. */
+static const char *const marks[] = {
+    [RECORDED] = "bulkhead: recorded", [SUPPRESSED] = "bulkhead: suppressed"};
 
 /* ---- which errors ---- */
 
@@ -167,22 +170,38 @@ write_entry(const ErrorData *error, const struct actor *actor, uint64 suppressed
     bh_ring_add(&entry);
 }
 
-/* Record ${error} if it is an attempt: true if it was, also where the rate limit kept it out. */
-static bool
-record(const ErrorData *error)
+/* Record ${error} if it is an attempt. */
+static enum verdict
+judge(const ErrorData *error)
 {
     const struct kind *kind = kind_of(error->sqlerrcode);
     struct actor actor;
     uint64 suppressed;
 
     if (error->elevel < ERROR || kind == NULL || is_repeated(error))
-        return false;
+        return NO_ATTEMPT;
     find_actor(&actor);
     if (!concerns(kind, &actor))
-        return false;
-    if (bh_ring_admit(rate_key(&actor), &suppressed))
-        write_entry(error, &actor, suppressed);
-    return true;
+        return NO_ATTEMPT;
+    if (!bh_ring_admit(rate_key(&actor), &suppressed))
+        return SUPPRESSED;
+    write_entry(error, &actor, suppressed);
+    return RECORDED;
+}
+
+/* ${error} is NULL for the one that is being raised: its copy may need memory too. */
+static enum verdict
+judge_aside(const ErrorData *error)
+{
+    MemoryContext caller;
+    enum verdict verdict;
+
+    MemoryContextReset(scratch);
+    caller = MemoryContextSwitchTo(scratch);
+    verdict = judge(error != NULL ? error : CopyErrorData());
+    MemoryContextSwitchTo(caller);
+    MemoryContextReset(scratch);
+    return verdict;
 }
 
 /* ---- where errors pass ---- */
@@ -191,18 +210,13 @@ record(const ErrorData *error)
 static void
 passing(void *arg pg_attribute_unused())
 {
-    MemoryContext caller;
-    bool recorded;
+    enum verdict verdict;
 
     if (kind_of(geterrcode()) == NULL)
         return;
-    MemoryContextReset(scratch);
-    caller = MemoryContextSwitchTo(scratch);
-    recorded = record(CopyErrorData());
-    MemoryContextSwitchTo(caller);
-    MemoryContextReset(scratch);
-    if (recorded)
-        errdetail_log(RECORDED);
+    verdict = judge_aside(NULL);
+    if (verdict != NO_ATTEMPT)
+        errdetail_log("%s", marks[verdict]);
 }
 
 static ErrorContextCallback last_callback = {.callback = passing};
@@ -217,22 +231,23 @@ watch(void)
     *it = &last_callback;
 }
 
+static bool
+marked(const ErrorData *error, enum verdict verdict)
+{
+    return error->detail_log != NULL && strcmp(error->detail_log, marks[verdict]) == 0;
+}
+
 void
 bh_audit_logged(ErrorData *error)
 {
-    MemoryContext caller;
+    bool suppressed = marked(error, SUPPRESSED);
 
-    if (error->elevel < ERROR)
-        return;
-    if (error->detail_log != NULL && strcmp(error->detail_log, RECORDED) == 0) {
+    if (suppressed || marked(error, RECORDED))
         error->detail_log = NULL;
-        return;
-    }
-    MemoryContextReset(scratch);
-    caller = MemoryContextSwitchTo(scratch);
-    record(error);
-    MemoryContextSwitchTo(caller);
-    MemoryContextReset(scratch);
+    else if (kind_of(error->sqlerrcode) != NULL)
+        suppressed = judge_aside(error) == SUPPRESSED;
+    if (suppressed && error->elevel == ERROR)
+        error->output_to_server = false;
 }
 
 static void

@@ -23,7 +23,11 @@
 /** bh_audit_install(): put our hooks in front of those that are there; once, at load. */
 void bh_audit_install(void);
 
-/** bh_audit_logged(error): ${error} is about to be logged; records it if nobody has. */
+/**
+ * bh_audit_logged(error):
+ * ${error} is about to be logged: records it if nobody has.  Where the rate limit
+ * kept it out of the ring it is kept out of the server's log, too.
+ */
 void bh_audit_logged(ErrorData *error);
 
 #endif

@@ -105,12 +105,20 @@ def statements():
                 b"INSERT INTO a VALUES (1, .5), (2, 1e5); ;", b"'", b'"', b"$x$", b"/*", b"$1$", b"E'\\", b"\xff\x00,")
 
 
+def refusals():
+    for format, text in (("permission denied for table %s", "permission denied for table \xff"), ("%s is not allowed while a tenant is bound", "SET is"),
+                         ('permission denied for column "%s" of relation "%s"', 'permission denied for column "a" of relation "b"'),
+                         ("token refused: %s", "token refused: x"), ("%-5.*lf%%", "1")):
+        yield f"{format}\n{format}\n{text}\n\\a\n".encode()
+    yield "permission denied for column %s of %s\n%2$s: %1$s\na: b".encode()
+
+
 def main():
     corpora = {"token": tokens("token"), "usertoken": tokens("usertoken"), "json": documents(),
                "tenantdoc": tenant_documents(), "query": queries(),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
                "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds(), "cookie": cookies(),
-               "fingerprint": statements()}
+               "fingerprint": statements(), "refusal": refusals()}
     for target, seeds in corpora.items():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)

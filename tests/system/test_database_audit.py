@@ -340,13 +340,29 @@ def test_a_flood_is_bounded_and_counted(server, wire):
         limit(server, 10000, 100000)
 
 
-def test_the_unbound_share_a_limit_that_is_not_a_tenants(server, wire, watch):
+def test_what_is_kept_out_of_the_ring_is_kept_out_of_the_log(server, wire, watch):
+    """A flood fills no disk by way of the log either; ordinary errors are logged as ever."""
     limit(server, 1, 5)
     try:
-        for _ in range(50):
+        begin = len(server.log.read_bytes())
+        for i in range(60):
+            assert wire.query(f"SELECT random() AS {'x' * 1000}").code == "TN001"
+        assert wire.query("SELECT 1 / 0 AS last_one").code == "22012"
+        lines = server.log.read_bytes()[begin:].decode()
+        assert "last_one" in lines
+        assert 5 <= lines.count("no tenant is bound") == len(watch.new()) <= 10
+        assert "bulkhead: " not in lines
+    finally:
+        limit(server, 10000, 100000)
+
+
+def test_the_unbound_share_a_limit_that_is_not_a_tenants(server, wire, watch):
+    limit(server, 1, 50)
+    try:
+        for _ in range(200):
             assert wire.query("SELECT random()").code == "TN001"
         rows = watch.new()
-        assert 5 <= len(rows) <= 10 and {row.no for row in rows} == {0}
+        assert 30 <= len(rows) <= 60 and {row.no for row in rows} == {0}
         assert as_tenant(wire, server, [FOREIGN]).code == "42501"
         assert watch.one().no == 42
     finally:
