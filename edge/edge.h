@@ -76,8 +76,18 @@ struct bh_edge_ctx {
     struct bh_slot *slot;
     u_char request_id[32]; /* hexadecimal digits; also the trace id of a trace begun here */
     enum bh_code code;     /* how the edge itself answered; BH_OK: it did not */
+    /* while it runs: stream.c */
+    ngx_queue_t stream;
+    ngx_http_request_t *request; /* NULL: not in the queue */
+    ngx_msec_t since;
+    uint64_t counted_in; /* bytes */
+    uint64_t counted_out;
+    off_t sent_before; /* by us to the application, before the tunnel opened */
     ngx_str_t prefix;      /* "/t/<id>" where the path named the tenant, else empty */
     unsigned authorizations : 8;
+    unsigned websocket : 1; /* the client asked for one, in order */
+    unsigned upgraded : 1;  /* the application agreed */
+    unsigned closed : 1;    /* its tenant is served no more */
     unsigned observed : 1;  /* the edge says what it would do, and does nothing */
     unsigned by_host : 1;   /* the host named the tenant */
     unsigned anonymous : 1; /* the path needs no credential */
@@ -180,6 +190,32 @@ bool bh_edge_headers_inject(ngx_http_request_t *r, struct bh_edge_ctx *ctx, stru
 /** bh_edge_header_out(r, name, value): add a response header; ${value} must outlive the request. */
 ngx_table_elt_t *bh_edge_header_out(ngx_http_request_t *r, const char *name, ngx_str_t value);
 
+/* ---- stream.c ---- */
+
+/**
+ * bh_edge_stream_begin(r, ctx) / bh_edge_stream_end(ctx):
+ * An admitted request runs until its log phase.  Once it has run for two
+ * seconds its bytes are counted every two seconds, and it is closed where its
+ * tenant is not active or has another epoch.
+ */
+void bh_edge_stream_begin(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
+void bh_edge_stream_end(struct bh_edge_ctx *ctx);
+
+/** bh_edge_stream_count(r, ctx): count the bytes that passed since the last call. */
+void bh_edge_stream_count(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
+
+/* ---- websocket.c ---- */
+
+/** bh_edge_websocket_asked(r): is this a client's handshake of RFC 6455, complete and in order? */
+bool bh_edge_websocket_asked(ngx_http_request_t *r);
+
+/**
+ * bh_edge_websocket_opens(r, ctx):
+ * Is the application's 101 the answer to this client's handshake?  Notes in
+ * ${ctx} that a tunnel opens; logs where not.
+ */
+bool bh_edge_websocket_opens(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
+
 /* ---- cookies.c ---- */
 
 /**
@@ -270,7 +306,11 @@ ngx_int_t bh_edge_problem_handler(ngx_http_request_t *r);
 ngx_int_t bh_edge_meter(ngx_http_request_t *r);
 void bh_edge_meter_setup(void);
 
-/** bh_edge_variables(cf): register $bulkhead_tenant, _tenant_no, _request_id, _code, _failed. */
+/**
+ * bh_edge_variables(cf):
+ * Register $bulkhead_tenant, _tenant_no, _request_id, _code, _failed, and
+ * _connection and _upgrade, what the proxy sends in these headers.
+ */
 ngx_int_t bh_edge_variables(ngx_conf_t *cf);
 
 #endif

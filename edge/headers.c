@@ -350,7 +350,10 @@ bh_edge_headers_clean(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
      * The proxy does not pass Upgrade on, but it believes an application that
      * says 101 all the same: what came through that tunnel would pass us unseen.
      */
-    r->headers_in.upgrade = NULL;
+    ctx->websocket = bh_edge_websocket_asked(r);
+    if (!ctx->websocket) {
+        r->headers_in.upgrade = NULL;
+    }
 #if (NGX_HTTP_X_FORWARDED_FOR)
 #if (nginx_version < 1023000)
     r->headers_in.x_forwarded_for.nelts = 0;

@@ -57,6 +57,10 @@ header_filter(ngx_http_request_t *r)
 {
     struct bh_edge_ctx *ctx = counted_ctx(r);
     if (ctx != NULL) {
+        if (r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS && !ctx->observed &&
+            !bh_edge_websocket_opens(r, ctx)) {
+            return NGX_HTTP_BAD_GATEWAY;
+        }
         count(r, ctx);
         if (!ctx->observed && !bh_edge_cookies(r, ctx)) {
             return NGX_ERROR;
@@ -80,12 +84,20 @@ bh_edge_meter(ngx_http_request_t *r)
         return NGX_OK;
     }
     count(r, ctx); /* where no header was sent: the client left before */
-    bh_slot_add(ctx->slot, BH_METER_BYTES_IN, (uint64_t)r->request_length);
-    bh_slot_add(ctx->slot, BH_METER_BYTES_OUT, (uint64_t)r->connection->sent);
+    bh_edge_stream_count(r, ctx);
+    bh_edge_stream_end(ctx);
     return NGX_OK;
 }
 
-enum variable { VAR_TENANT, VAR_TENANT_NO, VAR_REQUEST_ID, VAR_CODE, VAR_FAILED };
+enum variable {
+    VAR_TENANT,
+    VAR_TENANT_NO,
+    VAR_REQUEST_ID,
+    VAR_CODE,
+    VAR_FAILED,
+    VAR_CONNECTION,
+    VAR_UPGRADE
+};
 
 /* For `access_log … if=`: a map of $status would cost each request more than the rest of its log
  * phase. */
@@ -121,6 +133,12 @@ value_of(ngx_http_request_t *r, struct bh_edge_ctx *ctx, enum variable variable)
     case VAR_FAILED:
         text = failed(r);
         break;
+    case VAR_CONNECTION:
+        text = ctx->websocket ? (ngx_str_t)ngx_string("upgrade") : text;
+        break;
+    case VAR_UPGRADE:
+        text = ctx->websocket ? (ngx_str_t)ngx_string("websocket") : text;
+        break;
     }
     return text;
 }
@@ -153,6 +171,8 @@ bh_edge_variables(ngx_conf_t *cf)
         {ngx_string("bulkhead_request_id"), VAR_REQUEST_ID},
         {ngx_string("bulkhead_code"), VAR_CODE},
         {ngx_string("bulkhead_failed"), VAR_FAILED},
+        {ngx_string("bulkhead_connection"), VAR_CONNECTION},
+        {ngx_string("bulkhead_upgrade"), VAR_UPGRADE},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         ngx_str_t name = table[i].name;

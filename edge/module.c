@@ -252,6 +252,7 @@ gate(ngx_http_request_t *r)
         return refuse(r, ctx, code, reason);
     }
     ctx->admitted = 1;
+    bh_edge_stream_begin(r, ctx);
     return NGX_DECLINED;
 }
 

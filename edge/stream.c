@@ -1,0 +1,110 @@
+/*
+ * Requests that last: WebSockets, streams, long answers.  They are counted while
+ * they run, and end when their tenant does.
+ */
+#include "edge/edge.h"
+
+#define TICK_MS 2000
+
+/* Of this worker, in the order in which they were admitted, so the oldest come first. */
+static ngx_queue_t streams;
+static ngx_event_t tick;
+
+static uint64_t
+bytes_in(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
+{
+    off_t bytes = r->request_length;
+    if (ctx->upgraded) { /* nginx's own sum ends with the handshake */
+        ngx_http_upstream_t *u = r->upstream;
+        off_t sent = u->peer.connection != NULL ? u->peer.connection->sent : u->state->bytes_sent;
+        bytes += sent > ctx->sent_before ? sent - ctx->sent_before : 0;
+    }
+    return (uint64_t)bytes;
+}
+
+void
+bh_edge_stream_count(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
+{
+    uint64_t in = bytes_in(r, ctx);
+    uint64_t out = (uint64_t)r->connection->sent;
+    if (in > ctx->counted_in) {
+        bh_slot_add(ctx->slot, BH_METER_BYTES_IN, in - ctx->counted_in);
+        ctx->counted_in = in;
+    }
+    if (out > ctx->counted_out) {
+        bh_slot_add(ctx->slot, BH_METER_BYTES_OUT, out - ctx->counted_out);
+        ctx->counted_out = out;
+    }
+}
+
+/* Is the tenant still the one, and in the state, for which the request was admitted? */
+static bool
+lives(struct bh_edge_ctx *ctx, ngx_log_t *log)
+{
+    struct bh_edge_tenant now;
+    struct bh_error err;
+    if (bh_edge.snapshot == NULL || bh_snapshot_begin(bh_edge.snapshot, &err) != BH_OK) {
+        return true; /* nothing newer is known */
+    }
+    bool known = bh_edge_tenant((struct bh_str){ctx->tenant.id, ctx->tenant.id_len}, &now, log);
+    bh_snapshot_end(bh_edge.snapshot);
+    return known && now.record.no == ctx->tenant.record.no &&
+           now.record.state == BH_TENANT_ACTIVE && now.record.epoch == ctx->tenant.record.epoch;
+}
+
+/* nginx ends the request when it reads the end of the connection, in its own time. */
+static void
+close_stream(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
+{
+    ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0,
+        "bulkhead: ends a request of tenant %*s, which is not served any more", ctx->tenant.id_len,
+        ctx->tenant.id);
+    (void)shutdown(r->connection->fd, SHUT_RDWR);
+}
+
+static void
+on_tick(ngx_event_t *event)
+{
+    ngx_queue_t *at = ngx_queue_head(&streams);
+    for (; at != ngx_queue_sentinel(&streams); at = ngx_queue_next(at)) {
+        struct bh_edge_ctx *ctx = ngx_queue_data(at, struct bh_edge_ctx, stream);
+        if (ngx_current_msec - ctx->since < TICK_MS) {
+            break;
+        }
+        bh_edge_stream_count(ctx->request, ctx);
+        if (!ctx->closed && !ctx->observed && !lives(ctx, event->log)) {
+            ctx->closed = 1;
+            close_stream(ctx->request, ctx);
+        }
+    }
+    if (!ngx_queue_empty(&streams)) {
+        ngx_add_timer(event, TICK_MS);
+    }
+}
+
+void
+bh_edge_stream_begin(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
+{
+    if (tick.handler == NULL) {
+        ngx_queue_init(&streams);
+        tick.handler = on_tick;
+        tick.log = ngx_cycle->log;
+        tick.cancelable = 1; /* a worker that should end does not wait for it */
+        tick.data = &streams;
+    }
+    ctx->request = r;
+    ctx->since = ngx_current_msec;
+    ngx_queue_insert_tail(&streams, &ctx->stream);
+    if (!tick.timer_set) {
+        ngx_add_timer(&tick, TICK_MS);
+    }
+}
+
+void
+bh_edge_stream_end(struct bh_edge_ctx *ctx)
+{
+    if (ctx->request != NULL) {
+        ngx_queue_remove(&ctx->stream);
+        ctx->request = NULL;
+    }
+}

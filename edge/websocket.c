@@ -1,0 +1,102 @@
+/*
+ * The one protocol that may take over a connection (RFC 6455).  What passes in
+ * a tunnel is seen by nobody here, so it opens only where client and application
+ * both proved that they mean it.
+ */
+#include "edge/edge.h"
+
+#include <openssl/evp.h>
+
+#define KEY_LEN 24    /* base64 of 16 bytes */
+#define ACCEPT_LEN 28 /* base64 of a SHA-1 */
+#define SHA1_LEN 20
+
+static bool
+is_named(const ngx_table_elt_t *header, const char *name)
+{
+    size_t len = ngx_strlen(name);
+    return header->hash != 0 && header->key.len == len &&
+           ngx_strncasecmp(header->key.data, (u_char *)(uintptr_t)name, len) == 0;
+}
+
+/* The value of the only header of that name; data is NULL where there is none or more than one. */
+static ngx_str_t
+only(ngx_list_t *list, const char *name)
+{
+    ngx_str_t value = {0, NULL};
+    for (ngx_list_part_t *part = &list->part; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            if (!is_named(&headers[i], name)) {
+                continue;
+            }
+            if (value.data != NULL) {
+                return (ngx_str_t){0, NULL};
+            }
+            value = headers[i].value;
+        }
+    }
+    return value;
+}
+
+static bool
+is_text(ngx_str_t value, const char *text)
+{
+    return value.data != NULL && value.len == ngx_strlen(text) &&
+           ngx_strncasecmp(value.data, (u_char *)(uintptr_t)text, value.len) == 0;
+}
+
+bool
+bh_edge_websocket_asked(ngx_http_request_t *r)
+{
+    if (r->headers_in.upgrade == NULL || r->method != NGX_HTTP_GET ||
+        r->http_version != NGX_HTTP_VERSION_11 || r->headers_in.content_length_n > 0 ||
+        r->headers_in.chunked) {
+        return false;
+    }
+    ngx_list_t *list = &r->headers_in.headers;
+    ngx_str_t connection = only(list, "Connection");
+    return is_text(only(list, "Upgrade"), "websocket") && connection.data != NULL &&
+           ngx_strlcasestrn(connection.data, connection.data + connection.len,
+               (u_char *)(uintptr_t) "upgrade", sizeof("upgrade") - 2) != NULL &&
+           is_text(only(list, "Sec-WebSocket-Version"), "13") &&
+           only(list, "Sec-WebSocket-Key").len == KEY_LEN;
+}
+
+/* RFC 6455 section 4.2.2, 5.4: what an application that understood the key answers. */
+static bool
+expected_accept(ngx_str_t key, u_char ret_accept[ACCEPT_LEN])
+{
+    static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    u_char text[KEY_LEN + sizeof(guid) - 1];
+    u_char digest[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    ngx_memcpy(text, key.data, KEY_LEN);
+    ngx_memcpy(text + KEY_LEN, guid, sizeof(guid) - 1);
+    if (EVP_Digest(text, sizeof(text), digest, &len, EVP_sha1(), NULL) != 1 || len != SHA1_LEN) {
+        return false;
+    }
+    ngx_str_t plain = {len, digest};
+    ngx_str_t encoded = {0, ret_accept};
+    ngx_encode_base64(&encoded, &plain);
+    return encoded.len == ACCEPT_LEN;
+}
+
+bool
+bh_edge_websocket_opens(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
+{
+    u_char accept[ACCEPT_LEN];
+    ngx_str_t key = only(&r->headers_in.headers, "Sec-WebSocket-Key");
+    ngx_str_t answer = only(&r->headers_out.headers, "Sec-WebSocket-Accept");
+    if (!ctx->websocket || r->upstream == NULL || r->upstream->peer.connection == NULL ||
+        key.len != KEY_LEN || answer.len != ACCEPT_LEN || !expected_accept(key, accept) ||
+        ngx_memcmp(answer.data, accept, ACCEPT_LEN) != 0) {
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+            "bulkhead: tenant %*s: 101 of the application answers no WebSocket handshake",
+            ctx->tenant.id_len, ctx->tenant.id);
+        return false;
+    }
+    ctx->upgraded = 1;
+    ctx->sent_before = r->upstream->peer.connection->sent;
+    return true;
+}
