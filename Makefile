@@ -31,6 +31,10 @@ test-postgres:  ## PostgreSQL's own tests, with the extension preloaded and with
 	@tools/build build/test -Dfailpoints=true
 	@tools/test-postgres build/test
 
+test-drivers:  ## real drivers of six languages through PgBouncer, writes doc/guide/drivers.md
+	@tools/deps test
+	@tools/test-drivers --write $(ARGS)
+
 check:  ## sanitizers, static analysis, format and include rules
 	@tools/deps test
 	@tools/check
