@@ -4,7 +4,7 @@ import re
 import time
 
 # What every program sends on purpose; the rest is the driver's or the pool's.
-PROGRAM = re.compile(r"\bitems\b|bulkhead\.enter|nonsense|pg_backend_pid", re.I)
+PROGRAM = re.compile(r"\bitems\b|\bas one\b|bulkhead\.enter|nonsense|pg_backend_pid", re.I)
 TRANSACTION = re.compile(r"^\s*(begin|start transaction|commit|rollback|end|savepoint|release|set transaction)\b[^;]*;?\s*$", re.I)
 ENTER = re.compile(r"bulkhead\.enter", re.I)
 PLANNED = re.compile(r"^(?:statement|execute ([^:]+)): (.*)$", re.S)

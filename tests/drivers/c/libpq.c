@@ -275,7 +275,7 @@ health(PGconn *db)
     bool ok = PQresultStatus(result) == PGRES_EMPTY_QUERY;
 
     PQclear(result);
-    return expect(ok && run(db, "SELECT 1", NULL, state), ok ? state : "of the empty query");
+    return expect(ok && run(db, "SELECT 1 AS one", NULL, state), ok ? state : "of the empty query");
 }
 
 static const char *

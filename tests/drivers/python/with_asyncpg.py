@@ -97,7 +97,7 @@ def leave_dirty(token):
 
 
 def health():
-    scenario.check(wait(pool.fetchval("SELECT 1")) == 1, "SELECT 1")
+    scenario.check(wait(pool.fetchval("SELECT 1 AS one")) == 1, "SELECT 1")
 
 
 pool = wait(connect())

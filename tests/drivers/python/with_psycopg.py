@@ -83,7 +83,7 @@ def leave_dirty(token):
 def health():
     pool.check()
     with pool.connection() as db:
-        scenario.check(db.execute("SELECT 1").fetchone() == (1,), "SELECT 1")
+        scenario.check(db.execute("SELECT 1 AS one").fetchone() == (1,), "SELECT 1")
 
 
 scenario.run(sys.modules[__name__], psycopg.__version__)

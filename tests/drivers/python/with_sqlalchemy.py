@@ -95,7 +95,7 @@ def leave_dirty(token):
 
 def health():
     with engine.connect() as connection:
-        scenario.check(connection.scalar(select(1)) == 1, "SELECT 1")
+        scenario.check(connection.scalar(text("SELECT 1 AS one")) == 1, "SELECT 1")
 
 
 scenario.run(sys.modules[__name__], sqlalchemy.__version__)
