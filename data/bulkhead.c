@@ -15,8 +15,10 @@
 #include "data/guard.h"
 #include "data/label.h"
 #include "data/log.h"
+#include "data/login.h"
 #include "data/meter.h"
 #include "data/ring.h"
+#include "data/rows.h"
 #include "data/settings.h"
 #include "data/slot.h"
 #include "data/tenant_table.h"
@@ -69,8 +71,10 @@ _PG_init(void)
     shmem_startup_hook = start_memory;
     bh_tenant_table_register();
     bh_context_register();
+    bh_login_register();
     bh_meter_install(); /* before the guard, whose hooks then run first */
     bh_guard_install();
+    bh_rows_install();
     bh_label_register();
     bh_log_install();
     bh_audit_install();

@@ -8,7 +8,9 @@
 
 #include "postgres.h"
 
+#include "nodes/parsenodes.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/guc_tables.h"
 #include "utils/relcache.h"
 
@@ -21,7 +23,10 @@
 #endif
 
 #if PG_VERSION_NUM >= 160000
+#include "nodes/queryjumble.h"
 #include "varatt.h"
+#else
+#include "utils/queryjumble.h"
 #endif
 
 #if PG_VERSION_NUM >= 170000
@@ -29,10 +34,13 @@
 /* Numbers of backends from 1, as before 17: 0 is nobody. */
 #define BH_BACKEND_SELF (MyProcNumber + 1)
 #define BH_BACKEND_LEADER (ParallelLeaderProcNumber + 1)
+/* Number of this session's current transaction, which no other of this session has. */
+#define BH_TRANSACTION (MyProc->vxid.lxid)
 #else
 #include "storage/backendid.h"
 #define BH_BACKEND_SELF MyBackendId
 #define BH_BACKEND_LEADER ParallelLeaderBackendId
+#define BH_TRANSACTION (MyProc->lxid)
 #endif
 
 /**
@@ -98,5 +106,48 @@ bh_compat_length(const void *value)
     return (size_t)VARSIZE_ANY_EXHDR(value);
 #pragma GCC diagnostic pop
 }
+
+/**
+ * bh_compat_any_lock(partition, wanted):
+ * Is there a lock of this backend in ${partition} (LW_SHARED by the caller) that is ${wanted}?
+ */
+static inline bool
+bh_compat_any_lock(int partition, bool (*wanted)(const PROCLOCK *held))
+{
+#if PG_VERSION_NUM >= 160000
+    dlist_iter it;
+
+    dlist_foreach(it, &MyProc->myProcLocks[partition]) if (wanted(dlist_container(PROCLOCK,
+                                                               procLink, it.cur))) return true;
+#else
+    SHM_QUEUE *all = &MyProc->myProcLocks[partition];
+
+    for (PROCLOCK *it = (PROCLOCK *)SHMQueueNext(all, all, offsetof(PROCLOCK, procLink));
+         it != NULL;
+         it = (PROCLOCK *)SHMQueueNext(all, &it->procLink, offsetof(PROCLOCK, procLink)))
+        if (wanted(it))
+            return true;
+#endif
+    return false;
+}
+
+/**
+ * What ExecutorCheckPerms_hook is given: BH_PERMS_PARAM and BH_PERMS_ARG between
+ * the range table and the flag, and the entries whose rights are asked for, each
+ * with relid, requiredPerms and checkAsUser.
+ */
+#if PG_VERSION_NUM >= 160000
+#define BH_PERMS_PARAM , List *asked
+#define BH_PERMS_ARG , asked
+#define BH_PERMS_ENTRIES(table) asked
+#define BH_PERMS_ENTRY RTEPermissionInfo
+#define BH_PERMS_OF_RELATION(entry) true
+#else
+#define BH_PERMS_PARAM
+#define BH_PERMS_ARG
+#define BH_PERMS_ENTRIES(table) table
+#define BH_PERMS_ENTRY RangeTblEntry
+#define BH_PERMS_OF_RELATION(entry) ((entry)->rtekind == RTE_RELATION)
+#endif
 
 #endif

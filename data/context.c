@@ -1,29 +1,28 @@
 #include "postgres.h"
 
-#include <time.h>
-
-#include "access/detoast.h"
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "commands/sequence.h"
 #include "common/pg_prng.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "core/token.h"
 #include "data/age.h"
 #include "data/compat.h"
 #include "data/context.h"
-#include "data/keys.h"
+#include "data/dirty.h"
+#include "data/enter.h"
 #include "data/limit.h"
 #include "data/lock.h"
 #include "data/meter.h"
@@ -37,17 +36,18 @@
 struct bound {
     bool active;
     bool anonymous;
+    bool login; /* by the tenant's own login */
+    enum bh_mode mode;
     int32 no;
     uint32 epoch;
-    int guc_nest; /* 0: settings are as before enter() again */
-    Oid outer_user;
+    int guc_nest;   /* 0: settings are as before the binding again, or were never ours */
+    Oid outer_user; /* who acts when the transaction is over; invalid: the user was not changed */
     int subtransactions; /* begun so far */
     uint64 generation;   /* of the tenant table when it was last looked at */
     char subject[BH_TOKEN_SUB_MAX + 1];
 };
 
 static struct bound bound;
-static const FuncExpr *expected_call;
 
 bool
 bh_context_bound(void)
@@ -59,6 +59,18 @@ int32
 bh_context_tenant(void)
 {
     return bound.active ? bound.no : 0;
+}
+
+enum bh_mode
+bh_context_mode(void)
+{
+    return bound.active ? bound.mode : BH_MODE_NONE;
+}
+
+bool
+bh_context_login(void)
+{
+    return bound.login;
 }
 
 const char *
@@ -73,13 +85,7 @@ bh_context_anonymous(void)
     return bound.anonymous;
 }
 
-void
-bh_context_expect(const FuncExpr *call)
-{
-    expected_call = call;
-}
-
-/* ---- enter() ---- */
+/* ---- binding ---- */
 
 static void
 set(const char *name, const char *value)
@@ -87,59 +93,8 @@ set(const char *name, const char *value)
     set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* Is this the one call that may bind?  TN006 otherwise. */
-static void
-check_place(const FunctionCallInfo fcinfo)
-{
-    Oid user;
-    int context;
-    Oid temp_schema;
-    Oid temp_toast_schema;
-
-    if (bound.active)
-        bh_raise_enter("a tenant is bound already");
-    if (IsParallelWorker() || IsInParallelMode())
-        bh_raise_enter("this is a parallel query");
-    if (GetCurrentTransactionNestLevel() != 1)
-        bh_raise_enter("this is a subtransaction");
-    GetUserIdAndSecContext(&user, &context);
-    if (user != GetSessionUserId() || context != 0)
-        bh_raise_enter("the current user is not the login");
-    if (expected_call == NULL || fcinfo->flinfo->fn_expr != (const Node *)expected_call)
-        bh_raise_enter("it must be a statement of its own, sent by the client");
-    GetTempNamespaceState(&temp_schema, &temp_toast_schema);
-    if (OidIsValid(temp_schema))
-        bh_raise_enter("the session has temporary objects");
-}
-
-/* Details of the core hold fixed texts only, nothing of the token. */
-static void
-parse(const text *token, struct bh_token_parts *ret_parts)
-{
-    struct bh_str text = {VARDATA_ANY(token), bh_compat_length(token)};
-    struct bh_error err = {0};
-
-    if (bh_token_parse(text, ret_parts, &err) != BH_OK)
-        bh_raise_refused(
-            err.detail, "Bind the value of the request's X-Bulkhead-Token header unchanged.");
-}
-
-/* MAC, audience and times. */
-static void
-believe(const struct bh_token_parts *parts)
-{
-    struct bh_error err = {0};
-    int64_t now_s = (int64_t)time(NULL);
-    struct bh_mac *mac = bh_keys_find(parts->kid, now_s);
-
-    if (bh_token_check(
-            parts, mac, bh_str_of(bh_server), bh_str_of(bh_keys_database()), now_s, &err) != BH_OK)
-        bh_raise_refused(err.detail, "Use the token of the current request, for this database.");
-}
-
-/* State before epoch: who asks late shall hear that the tenant has moved. */
-static void
-check_tenant(const struct bh_tenant_row *row, uint32 epoch)
+void
+bh_context_check_state(const struct bh_tenant_row *row)
 {
     if (row->state == BH_TENANT_MOVING)
         ereport(ERROR, (errcode(BH_TN_MOVED), errmsg("tenant has moved"),
@@ -147,16 +102,13 @@ check_tenant(const struct bh_tenant_row *row, uint32 epoch)
     if (row->state != BH_TENANT_ACTIVE)
         ereport(ERROR, (errcode(BH_TN_NOT_ACTIVE),
                            errmsg("tenant is not active: %s", bh_tenant_state_name(row->state))));
-    if (row->epoch != epoch)
-        bh_raise_refused("it was revoked", "Use the token of the current request.");
 }
 
-/* The tenant's role by name, as it is now: a role that can do more than one tenant may is refused.
- */
-static Oid
-tenant_role(const struct bh_tenant_row *row)
+/* By name, as it is now: a role that can do more than one tenant may is refused. */
+Oid
+bh_context_role(const NameData *name)
 {
-    HeapTuple tuple = SearchSysCache1(AUTHNAME, NameGetDatum(&row->role));
+    HeapTuple tuple = SearchSysCache1(AUTHNAME, NameGetDatum(name));
     Form_pg_authid role;
     Oid oid;
     bool mighty;
@@ -169,71 +121,67 @@ tenant_role(const struct bh_tenant_row *row)
     mighty = role->rolsuper || role->rolbypassrls || role->rolreplication || role->rolcreaterole ||
              role->rolcreatedb;
     ReleaseSysCache(tuple);
-    if (mighty || oid == GetSessionUserId())
+    if (mighty)
         bh_raise_enter("its role has rights beyond one tenant");
     return oid;
 }
 
+/* The statement that binds a login has begun: PostgreSQL armed its timer by the old setting. */
 static void
-bind(const struct bh_token *claims, const struct bh_tenant_row *row, Oid role, uint64 generation)
+restart_statement_timeout(void)
 {
-    Oid user = GetUserId();
+    if (get_timeout_active(STATEMENT_TIMEOUT))
+        disable_timeout(STATEMENT_TIMEOUT, false);
+    if (StatementTimeout > 0)
+        enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
+}
+
+/* User and settings are the tenant's until the transaction ends. */
+static void
+take_over(const struct bh_binding *by)
+{
+    bool own = bh_mode_own(by->row->mode);
     int nest = NewGUCNestLevel();
 
-    if (bh_pooler == BH_POOLER_NONE)
+    if (bh_pooler == BH_POOLER_NONE && !by->login)
         bh_pooler_restore();
-    set("search_path", row->search_path);
-    set("application_name", row->id);
-    bound = (struct bound){.active = true,
-        .no = row->no,
-        .epoch = row->epoch,
-        .guc_nest = nest,
-        .outer_user = user,
-        .generation = generation,
-        .anonymous = bh_token_has_scope(claims, "anonymous")};
-    memcpy(bound.subject, claims->sub.data, claims->sub.len);
-    if (bound.anonymous)
+    set("search_path", by->row->search_path);
+    set("application_name", by->row->id);
+    bound.guc_nest = nest;
+    bound.outer_user = by->login ? by->role : GetUserId();
+    if (by->anonymous)
         set("transaction_read_only", "on");
-    bh_limits_apply(&row->limits);
-    bh_sets_begin(nest);
+    bh_limits_apply(&by->row->limits, own ? BH_LIMITS_CLAMP : BH_LIMITS_REFUSE);
+    if (!own)
+        bh_sets_begin(nest);
     bh_age_begin();
-    bh_meter_begin(row->no);
-    SetUserIdAndSecContext(role, SECURITY_LOCAL_USERID_CHANGE);
+    SetUserIdAndSecContext(by->role, SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
+bh_context_bind(const struct bh_binding *by)
+{
+    bound = (struct bound){.active = true,
+        .login = by->login,
+        .mode = by->row->mode,
+        .no = by->row->no,
+        .epoch = by->row->epoch,
+        .generation = by->generation,
+        .anonymous = by->anonymous};
+    memcpy(bound.subject, by->subject.data, Min(by->subject.len, BH_TOKEN_SUB_MAX));
+    if (by->login && bh_mode_own(by->row->mode))
+        bh_limits_apply(&by->row->limits, BH_LIMITS_SESSION);
+    else
+        take_over(by);
+    bh_meter_begin(by->row->no);
+    if (by->login)
+        restart_statement_timeout();
 }
 
 #pragma GCC visibility push(default)
-PG_FUNCTION_INFO_V1(bh_enter);
 PG_FUNCTION_INFO_V1(bh_tenant_no);
 PG_FUNCTION_INFO_V1(bh_tenant_id);
 #pragma GCC visibility pop
-
-Datum
-bh_enter(PG_FUNCTION_ARGS)
-{
-    struct bh_token_parts parts;
-    struct bh_tenant_row row;
-    const struct bh_token *claims = &parts.claims;
-    uint64 generation;
-    Oid role;
-
-    check_place(fcinfo);
-    if (PG_ARGISNULL(0))
-        bh_raise_refused("it is NULL", NULL);
-    if (toast_raw_datum_size(PG_GETARG_DATUM(0)) > BH_TOKEN_MAX + VARHDRSZ)
-        bh_raise_refused("it is too long", NULL);
-    parse(PG_GETARG_TEXT_PP(0), &parts);
-    believe(&parts);
-    bh_slot_publish(claims->no, claims->epoch, claims->tenant);
-    bh_slot_publish_subject(claims->sub);
-    if (!bh_tenant_table_get(claims->no, &row, &generation))
-        bh_raise_refused("its tenant is not in this database", NULL);
-    if (!bh_str_is(claims->tenant, row.id))
-        bh_raise_refused("its tenant's number and id do not belong together", NULL);
-    check_tenant(&row, claims->epoch);
-    role = tenant_role(&row);
-    bind(claims, &row, role, generation);
-    PG_RETURN_VOID();
-}
 
 /* ---- tenant_no(), tenant_id() ---- */
 
@@ -284,8 +232,10 @@ check_epoch(void)
 
     if (!bh_tenant_table_get(bound.no, &row, &generation))
         bh_raise_refused("its tenant is not in this database", NULL);
-    if (row.epoch != bound.epoch)
-        check_tenant(&row, bound.epoch);
+    if (row.epoch != bound.epoch) {
+        bh_context_check_state(&row);
+        bh_raise_refused("it was revoked", "Begin again, with the token of the current request.");
+    }
     bound.generation = generation;
 }
 
@@ -337,6 +287,10 @@ forget_session_state(void)
     DirectFunctionCall1(setseed, Float8GetDatum(pg_prng_double(&pg_global_prng_state)));
 }
 
+/*
+ * In a shared database every SET since the binding is undone, not only LOCAL
+ * ones.  In its own what the tenant set for the session stays.
+ */
 static void
 undo_settings(void)
 {
@@ -346,7 +300,7 @@ undo_settings(void)
     bh_sets_end();
     bh_limits_end();
     if (nest != 0)
-        AtEOXact_GUC(false, nest);
+        AtEOXact_GUC(bh_mode_own(bound.mode), nest);
 }
 
 static void
@@ -357,10 +311,12 @@ unbind(void)
     bh_limits_end();
     bh_sets_end();
     bh_lock_end();
-    if (bound.active)
+    if (bound.active && !bh_mode_own(bound.mode))
         forget_session_state();
-    memset(&bound, 0, sizeof(bound));
-    expected_call = NULL;
+    if (bound.active && bh_mode_own(bound.mode))
+        bh_dirty_note();
+    memset(&bound, 0, offsetof(struct bound, subject) + 1);
+    bh_enter_expect(NULL);
 }
 
 static void
@@ -368,8 +324,7 @@ xact_ends(XactEvent event, void *arg pg_attribute_unused())
 {
     switch (event) {
     case XACT_EVENT_PRE_COMMIT:
-        /* Deferred triggers have run, as the tenant. Every SET since enter() is undone, not only
-         * LOCAL ones. */
+        /* Deferred triggers have run, as the tenant. */
         if (bound.active) {
             bh_sets_check();
             undo_settings();
@@ -381,7 +336,7 @@ xact_ends(XactEvent event, void *arg pg_attribute_unused())
         break;
     case XACT_EVENT_COMMIT:
         /* A commit does not restore the user by itself. */
-        if (bound.active)
+        if (OidIsValid(bound.outer_user))
             SetUserIdAndSecContext(bound.outer_user, 0);
         unbind();
         break;

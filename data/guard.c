@@ -15,8 +15,11 @@
 #include "data/compat.h"
 #include "data/constant.h"
 #include "data/context.h"
+#include "data/enter.h"
 #include "data/guard.h"
 #include "data/limit.h"
+#include "data/log.h"
+#include "data/login.h"
 #include "data/pooler.h"
 #include "data/raise.h"
 #include "data/sets.h"
@@ -108,41 +111,112 @@ utility_allowed_unbound(const Node *stmt)
 
 /* ---- utility statements inside one ---- */
 
+enum where {
+    IN_ROW = 1,
+    IN_SCHEMA = 2,
+    IN_OWN = 4, /* in the tenant's own database */
+    IN_SHARED = IN_ROW | IN_SCHEMA,
+    EVERYWHERE = IN_SHARED | IN_OWN
+};
+
 struct denial {
     NodeTag tag;
+    enum where where;
     const char *name;
 };
 
-/* They outlive the transaction, reach other sessions, or change who one is. */
-static const struct denial always[] = {
-    {T_DiscardStmt, "DISCARD"},
-    {T_PrepareStmt, "PREPARE"},
-    {T_ExecuteStmt, "EXECUTE"},
-    {T_DeallocateStmt, "DEALLOCATE"},
-    {T_ListenStmt, "LISTEN"},
-    {T_UnlistenStmt, "UNLISTEN"},
-    {T_NotifyStmt, "NOTIFY"},
-    {T_LoadStmt, "LOAD"},
-    {T_LockStmt, "LOCK TABLE"},
-    {T_CreateRoleStmt, "CREATE ROLE"},
-    {T_AlterRoleStmt, "ALTER ROLE"},
-    {T_AlterRoleSetStmt, "ALTER ROLE"},
-    {T_DropRoleStmt, "DROP ROLE"},
-    {T_GrantRoleStmt, "GRANT of a role"},
-    {T_AlterDefaultPrivilegesStmt, "ALTER DEFAULT PRIVILEGES"},
-    {T_DropOwnedStmt, "DROP OWNED"},
-    {T_ReassignOwnedStmt, "REASSIGN OWNED"},
-    {T_AlterDatabaseSetStmt, "ALTER DATABASE"},
-    {T_AlterSystemStmt, "ALTER SYSTEM"},
+static const struct denial denials[] = {
+    /* they outlive the transaction or reach other sessions of the database */
+    {T_DiscardStmt, IN_SHARED, "DISCARD"},
+    {T_PrepareStmt, IN_SHARED, "PREPARE"},
+    {T_ExecuteStmt, IN_SHARED, "EXECUTE"},
+    {T_DeallocateStmt, IN_SHARED, "DEALLOCATE"},
+    {T_ListenStmt, IN_SHARED, "LISTEN"},
+    {T_UnlistenStmt, IN_SHARED, "UNLISTEN"},
+    {T_NotifyStmt, IN_SHARED, "NOTIFY"},
+    {T_LockStmt, IN_SHARED, "LOCK TABLE"},
+    {T_AlterDefaultPrivilegesStmt, IN_SHARED, "ALTER DEFAULT PRIVILEGES"},
+    {T_DropOwnedStmt, IN_SHARED, "DROP OWNED"},
+    {T_ReassignOwnedStmt, IN_SHARED, "REASSIGN OWNED"},
+    {T_CreateExtensionStmt, IN_SHARED, "CREATE EXTENSION"},
+    /* they tell of other tenants' rows, or take them away */
+    {T_ExplainStmt, IN_ROW, "EXPLAIN"},
+    {T_TruncateStmt, IN_ROW, "TRUNCATE"},
+    {T_VacuumStmt, IN_ROW, "VACUUM or ANALYZE"},
+    {T_ReindexStmt, IN_ROW, "REINDEX"},
+    /* they reach beyond the database, or change who one is */
+    {T_LoadStmt, EVERYWHERE, "LOAD"},
+    {T_CreateRoleStmt, EVERYWHERE, "CREATE ROLE"},
+    {T_AlterRoleStmt, EVERYWHERE, "ALTER ROLE"},
+    {T_AlterRoleSetStmt, EVERYWHERE, "ALTER ROLE"},
+    {T_DropRoleStmt, EVERYWHERE, "DROP ROLE"},
+    {T_GrantRoleStmt, EVERYWHERE, "GRANT of a role"},
+    {T_AlterDatabaseStmt, EVERYWHERE, "ALTER DATABASE"},
+    {T_AlterDatabaseSetStmt, EVERYWHERE, "ALTER DATABASE"},
+    {T_AlterDatabaseRefreshCollStmt, EVERYWHERE, "ALTER DATABASE"},
+    {T_CreatedbStmt, EVERYWHERE, "CREATE DATABASE"},
+    {T_DropdbStmt, EVERYWHERE, "DROP DATABASE"},
+    {T_AlterSystemStmt, EVERYWHERE, "ALTER SYSTEM"},
 };
 
-static const char *
-always_denied(const Node *stmt)
+static enum where
+here(void)
 {
-    for (size_t i = 0; i < lengthof(always); i++)
-        if (nodeTag(stmt) == always[i].tag)
-            return always[i].name;
+    switch (bh_context_mode()) {
+    case BH_MODE_ROW:
+        return IN_ROW;
+    case BH_MODE_SCHEMA:
+        return IN_SCHEMA;
+    case BH_MODE_DATABASE:
+    case BH_MODE_INSTANCE:
+        return IN_OWN;
+    case BH_MODE_NONE:
+        break;
+    }
+    return EVERYWHERE;
+}
+
+static const char *
+listed_denial(const Node *stmt, enum where where)
+{
+    for (size_t i = 0; i < lengthof(denials); i++)
+        if (nodeTag(stmt) == denials[i].tag && (denials[i].where & where) != 0)
+            return denials[i].name;
+    /* Many tenants share the role of mode row: what it makes would be everybody's. */
+    if ((where & IN_ROW) != 0 && GetCommandLogLevel((Node *)stmt) == LOGSTMT_DDL)
+        return "a statement that changes the schema";
     return NULL;
+}
+
+/* The owner of a database may rename it, give it away or let others in. */
+static const char *
+database_denied(const Node *stmt)
+{
+    if ((IsA(stmt, RenameStmt) && ((const RenameStmt *)stmt)->renameType == OBJECT_DATABASE) ||
+        (IsA(stmt, AlterOwnerStmt) &&
+            ((const AlterOwnerStmt *)stmt)->objectType == OBJECT_DATABASE))
+        return "ALTER DATABASE";
+    if (IsA(stmt, GrantStmt) && ((const GrantStmt *)stmt)->objtype == OBJECT_DATABASE)
+        return "GRANT or REVOKE on a database";
+    return NULL;
+}
+
+/* PostgreSQL runs the scripts of trusted extensions as superuser, for whoever may create in the
+ * database. */
+static const char *
+extension_denied(const Node *stmt)
+{
+    const char *name = NULL;
+
+    if (IsA(stmt, CreateExtensionStmt))
+        name = ((const CreateExtensionStmt *)stmt)->extname;
+    else if (IsA(stmt, AlterExtensionStmt))
+        name = ((const AlterExtensionStmt *)stmt)->extname;
+    else if (IsA(stmt, AlterExtensionContentsStmt))
+        name = ((const AlterExtensionContentsStmt *)stmt)->extname;
+    if (name == NULL || bh_settings_extension(name))
+        return NULL;
+    return "an extension that bulkhead.extensions does not name";
 }
 
 static const char *
@@ -163,20 +237,34 @@ set_denied(const VariableSetStmt *stmt)
     return stmt->is_local ? NULL : "SET without LOCAL";
 }
 
+/* What outlives a transaction in a session that many tenants use in turn. */
 static const char *
-denied_bound(const Node *stmt)
+shared_denied(const Node *stmt)
 {
-    const char *what = always_denied(stmt);
-
-    if (what != NULL)
-        return what;
     if (IsA(stmt, VariableSetStmt))
         return set_denied((const VariableSetStmt *)stmt);
-    if (IsA(stmt, TransactionStmt) && !transaction_allowed((const TransactionStmt *)stmt))
-        return "PREPARE TRANSACTION";
     if (IsA(stmt, DeclareCursorStmt) &&
         (((const DeclareCursorStmt *)stmt)->options & CURSOR_OPT_HOLD) != 0)
         return "DECLARE WITH HOLD";
+    return NULL;
+}
+
+static const char *
+denied_bound(const Node *stmt)
+{
+    enum where where = here();
+    const char *what = listed_denial(stmt, where);
+
+    if (what == NULL && where != IN_OWN)
+        what = shared_denied(stmt);
+    if (what == NULL)
+        what = database_denied(stmt);
+    if (what == NULL)
+        what = extension_denied(stmt);
+    if (what != NULL)
+        return what;
+    if (IsA(stmt, TransactionStmt) && !transaction_allowed((const TransactionStmt *)stmt))
+        return "PREPARE TRANSACTION";
     if (IsA(stmt, CopyStmt) && ((const CopyStmt *)stmt)->filename != NULL)
         return "COPY with a file or program of the server";
     return NULL;
@@ -215,41 +303,81 @@ run_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
         standard_ProcessUtility(pstmt, text, read_only_tree, context, params, env, dest, qc);
 }
 
+/*
+ * May the statement run before a tenant's own login is bound?  What only begins,
+ * ends or describes the transaction may; a savepoint may not, because what binds
+ * after it would be undone with it.
+ */
+static bool
+runs_unbound(const Node *stmt)
+{
+    const TransactionStmt *transaction = (const TransactionStmt *)stmt;
+
+    if (IsAbortedTransactionBlockState())
+        return true;
+    return utility_allowed_unbound(stmt) &&
+           !(IsA(stmt, TransactionStmt) && transaction->kind == TRANS_STMT_SAVEPOINT);
+}
+
+static void
+check_bound(const Node *stmt)
+{
+    const char *what = denied_bound(stmt);
+
+    if (what != NULL)
+        bh_raise_statement(what);
+    /* COMMIT of an aborted transaction is a rollback too, and nothing may be read there. */
+    if (!is_rollback(stmt) && !IsAbortedTransactionBlockState())
+        bh_context_statement();
+}
+
+/*
+ * A procedure that commits would go on without its tenant: keep it from
+ * committing at all.  Where the login is the tenant's the next statement binds it.
+ */
+static bool
+must_not_commit(const Node *stmt)
+{
+    return (IsA(stmt, CallStmt) || IsA(stmt, DoStmt)) && !(bh_context_login() && here() == IN_OWN);
+}
+
+static void
+check_after(void)
+{
+    if (here() != IN_OWN)
+        check_no_temporary();
+    bh_limits_check();
+    bh_sets_check();
+}
+
 static void
 guard_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
     ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *env, DestReceiver *dest,
     QueryCompletion *qc)
 {
     Node *stmt = pstmt->utilityStmt;
-    bool bound = bh_context_bound();
-    const char *what;
+    bool bound;
 
+    bh_log_hide_activity();
+    if (!runs_unbound(stmt))
+        bh_login_bind();
+    bound = bh_context_bound();
     if (!bound && changes_nothing(stmt) && !IsAbortedTransactionBlockState() && denied_by_default())
         return;
     if (!bound) {
         /* In this order: in an aborted transaction nothing may be looked up. */
         if (!utility_allowed_unbound(stmt) && denied_by_default())
             bh_raise_unbound();
-        bh_context_expect(NULL); /* what a utility statement runs is no statement of the client */
+        bh_enter_expect(NULL); /* what a utility statement runs is no statement of the client */
     }
     if (bound) {
-        what = denied_bound(stmt);
-        if (what != NULL)
-            bh_raise_statement(what);
-        /* COMMIT of an aborted transaction is a rollback too, and nothing may be read there. */
-        if (!is_rollback(stmt) && !IsAbortedTransactionBlockState())
-            bh_context_statement();
-        /* A procedure that commits would go on without its tenant: keep it from committing at all.
-         */
-        if (IsA(stmt, CallStmt) || IsA(stmt, DoStmt))
+        check_bound(stmt);
+        if (must_not_commit(stmt))
             context = PROCESS_UTILITY_QUERY;
     }
     run_utility(pstmt, text, read_only_tree, context, params, env, dest, qc);
-    if (bound && bh_context_bound()) {
-        check_no_temporary();
-        bh_limits_check();
-        bh_sets_check();
-    }
+    if (bound && bh_context_bound())
+        check_after();
 }
 
 /* ---- queries ---- */
@@ -268,6 +396,8 @@ guard_planner(Query *query, const char *text, int options, ParamListInfo params)
 {
     PlannedStmt *plan = NULL;
 
+    bh_log_hide_activity();
+    bh_login_bind();
     if (!bh_context_bound() && !IsParallelWorker() && !bh_literal_token &&
         bh_constant_literal_token(query))
         bh_raise_refused("it is written into the statement, where logs can see it",
@@ -316,6 +446,8 @@ guard_executor_start(QueryDesc *query, int flags)
 {
     bool pool;
 
+    bh_log_hide_activity();
+    bh_login_bind();
     if (bh_context_bound()) {
         bh_context_statement();
         run_executor_start(query, flags);
@@ -325,7 +457,7 @@ guard_executor_start(QueryDesc *query, int flags)
     if (pool && !bh_constant_plan(query->plannedstmt))
         bh_raise_unbound();
     if (!IsParallelWorker() && from_client(pool))
-        bh_context_expect(bh_constant_enter(query->plannedstmt));
+        bh_enter_expect(bh_constant_enter(query->plannedstmt));
     if (!pool) {
         run_executor_start(query, flags);
         return;
@@ -347,6 +479,7 @@ guard_executor_run(QueryDesc *query, ScanDirection direction, uint64 count BH_ON
 {
     bool bound = bh_context_bound();
 
+    bh_log_hide_activity();
     /* A portal goes on: without this one could be read in small parts beyond every limit. */
     if (bound && !BH_ONCE)
         bh_context_statement();
@@ -365,6 +498,7 @@ guard_executor_run(QueryDesc *query, ScanDirection direction, uint64 count BH_ON
 static void
 guard_function(Oid funcid)
 {
+    bh_login_bind();
     if (bh_context_bound()) {
         bh_context_function(funcid);
         return;

@@ -5,13 +5,19 @@
  * and its kin, PgBouncer's five settings, constant SELECTs and enter(); all else
  * is TN001.
  *
- * While a tenant is bound TN005 refuses what would outlive the transaction,
- * reach beyond the tenant or lift its limits: SET, RESET and set_config() for the
- * session, ROLE and SESSION AUTHORIZATION, DISCARD, LISTEN, NOTIFY, PREPARE,
- * EXECUTE, DEALLOCATE, cursors WITH HOLD, temporary objects, LOCK TABLE, LOAD, COPY
- * with a file or program of the server, PREPARE TRANSACTION, statements on roles,
- * default privileges, DROP and REASSIGN OWNED, ALTER DATABASE and SYSTEM.  CALL and DO
- * run, but cannot commit.  EXPLAIN is allowed: a schema holds one tenant's rows.
+ * While a tenant is bound TN005 refuses, by its mode:
+ * - everywhere, what reaches beyond the database or the tenant: statements on roles and
+ *   databases, LOAD, COPY with a file or program of the server, PREPARE TRANSACTION,
+ *   extensions that bulkhead.extensions does not name;
+ * - in a shared database (`row`, `schema`) what would outlive the transaction or lift
+ *   its limits: SET, RESET and set_config() for the session, ROLE and SESSION
+ *   AUTHORIZATION, DISCARD, LISTEN, NOTIFY, PREPARE, EXECUTE, DEALLOCATE, cursors WITH
+ *   HOLD, temporary objects, LOCK TABLE, default privileges, DROP and REASSIGN OWNED.
+ *   CALL and DO run, but cannot commit;
+ * - in mode `row` also EXPLAIN, whose counts and estimates are of everybody's rows, and
+ *   every statement that changes the schema.
+ * Outside its bound transactions a tenant's own login (data/login.h) runs transaction
+ * control only: every other statement binds first.
  */
 #ifndef BH_DATA_GUARD_H
 #define BH_DATA_GUARD_H

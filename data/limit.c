@@ -2,7 +2,9 @@
 
 #include <math.h>
 
+#include "access/xact.h"
 #include "storage/bufmgr.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/numeric.h"
@@ -49,6 +51,7 @@ static double default_real;
 
 /* Of the bound transaction; NaN: as the connection has it, which a reload may change. */
 static bool active;
+static enum bh_limits_how how;
 static double ceilings[BH_LIMIT_COUNT];
 
 static const char *
@@ -94,13 +97,20 @@ above(int which, double value)
 /* ---- whoever sets one of the settings ---- */
 
 static GucIntCheckHook next_int[BH_LIMIT_SETTINGS];
+static GucIntAssignHook next_int_assign[BH_LIMIT_SETTINGS];
 static GucRealCheckHook next_real;
+static GucRealAssignHook next_real_assign;
 
+/* May ${which} be set to ${value}?  Where limits clamp it becomes what it may be. */
 static bool
-allowed(int which, double value, GucSource source)
+allowed(int which, double *value, GucSource source)
 {
-    if (!active || source != PGC_S_SESSION || !above(which, value))
+    if (!active || source != PGC_S_SESSION || !above(which, *value))
         return true;
+    if (how != BH_LIMITS_REFUSE) {
+        *value = ceilings[which];
+        return true;
+    }
     GUC_check_errcode(BH_TN_STATEMENT);
     GUC_check_errmsg("%s above the tenant's limit is not allowed", plain_name(which));
     GUC_check_errhint(
@@ -108,38 +118,80 @@ allowed(int which, double value, GucSource source)
     return false;
 }
 
+static bool
+allowed_int(int which, int *value, GucSource source)
+{
+    double wide = *value;
+    bool ok = allowed(which, &wide, source);
+
+    *value = (int)wide;
+    return ok;
+}
+
+/*
+ * set_config() with NULL goes back to the connection's default and asks no check
+ * hook.  While a portal runs nothing else gives a bound tenant a value above its
+ * limit: not the undoing of SETs (all of them were below it), not a reload (it
+ * waits for the portal's end).
+ */
+static void
+assigned(int which, double value)
+{
+    if (active && how == BH_LIMITS_REFUSE && ActivePortal != NULL && above(which, value))
+        bh_raise_limit(plain_name(which));
+}
+
 /* PostgreSQL does not tell a hook which setting it checks. */
-#define CHECK_INT(function, which)                                                                 \
-    static bool function(int *value, void **extra, GucSource source)                               \
+#define HOOKS_INT(name, which)                                                                     \
+    static bool check_##name(int *value, void **extra, GucSource source)                           \
     {                                                                                              \
-        return allowed(which, *value, source) &&                                                   \
+        return allowed_int(which, value, source) &&                                                \
                (next_int[which] == NULL || next_int[which](value, extra, source));                 \
+    }                                                                                              \
+    static void assign_##name(int value, void *extra)                                              \
+    {                                                                                              \
+        assigned(which, value);                                                                    \
+        if (next_int_assign[which])                                                                \
+            next_int_assign[which](value, extra);                                                  \
     }
-CHECK_INT(check_statement_timeout, BH_LIMIT_STATEMENT_TIMEOUT)
-CHECK_INT(check_lock_timeout, BH_LIMIT_LOCK_TIMEOUT)
-CHECK_INT(check_idle, BH_LIMIT_IDLE_IN_TRANSACTION_SESSION_TIMEOUT)
-CHECK_INT(check_work_mem, BH_LIMIT_WORK_MEM)
-CHECK_INT(check_maintenance, BH_LIMIT_MAINTENANCE_WORK_MEM)
-CHECK_INT(check_buffers, BH_LIMIT_TEMP_BUFFERS)
-CHECK_INT(check_files, BH_LIMIT_TEMP_FILE_LIMIT)
-CHECK_INT(check_workers, BH_LIMIT_MAX_PARALLEL_WORKERS_PER_GATHER)
+HOOKS_INT(statement_timeout, BH_LIMIT_STATEMENT_TIMEOUT)
+HOOKS_INT(lock_timeout, BH_LIMIT_LOCK_TIMEOUT)
+HOOKS_INT(idle, BH_LIMIT_IDLE_IN_TRANSACTION_SESSION_TIMEOUT)
+HOOKS_INT(work_mem, BH_LIMIT_WORK_MEM)
+HOOKS_INT(maintenance, BH_LIMIT_MAINTENANCE_WORK_MEM)
+HOOKS_INT(buffers, BH_LIMIT_TEMP_BUFFERS)
+HOOKS_INT(files, BH_LIMIT_TEMP_FILE_LIMIT)
+HOOKS_INT(workers, BH_LIMIT_MAX_PARALLEL_WORKERS_PER_GATHER)
 
 static bool
 check_multiplier(double *value, void **extra, GucSource source)
 {
-    return allowed(BH_LIMIT_HASH_MEM_MULTIPLIER, *value, source) &&
+    return allowed(BH_LIMIT_HASH_MEM_MULTIPLIER, value, source) &&
            (next_real == NULL || next_real(value, extra, source));
 }
 
-static const GucIntCheckHook int_hooks[BH_LIMIT_SETTINGS] = {
-    [BH_LIMIT_STATEMENT_TIMEOUT] = check_statement_timeout,
-    [BH_LIMIT_LOCK_TIMEOUT] = check_lock_timeout,
-    [BH_LIMIT_IDLE_IN_TRANSACTION_SESSION_TIMEOUT] = check_idle,
-    [BH_LIMIT_WORK_MEM] = check_work_mem,
-    [BH_LIMIT_MAINTENANCE_WORK_MEM] = check_maintenance,
-    [BH_LIMIT_TEMP_BUFFERS] = check_buffers,
-    [BH_LIMIT_TEMP_FILE_LIMIT] = check_files,
-    [BH_LIMIT_MAX_PARALLEL_WORKERS_PER_GATHER] = check_workers,
+static void
+assign_multiplier(double value, void *extra)
+{
+    assigned(BH_LIMIT_HASH_MEM_MULTIPLIER, value);
+    if (next_real_assign)
+        next_real_assign(value, extra);
+}
+
+struct int_hooks {
+    GucIntCheckHook check;
+    GucIntAssignHook assign;
+};
+
+static const struct int_hooks int_hooks[BH_LIMIT_SETTINGS] = {
+    [BH_LIMIT_STATEMENT_TIMEOUT] = {check_statement_timeout, assign_statement_timeout},
+    [BH_LIMIT_LOCK_TIMEOUT] = {check_lock_timeout, assign_lock_timeout},
+    [BH_LIMIT_IDLE_IN_TRANSACTION_SESSION_TIMEOUT] = {check_idle, assign_idle},
+    [BH_LIMIT_WORK_MEM] = {check_work_mem, assign_work_mem},
+    [BH_LIMIT_MAINTENANCE_WORK_MEM] = {check_maintenance, assign_maintenance},
+    [BH_LIMIT_TEMP_BUFFERS] = {check_buffers, assign_buffers},
+    [BH_LIMIT_TEMP_FILE_LIMIT] = {check_files, assign_files},
+    [BH_LIMIT_MAX_PARALLEL_WORKERS_PER_GATHER] = {check_workers, assign_workers},
 };
 
 /* ---- declaring ---- */
@@ -169,7 +221,9 @@ define_real(int which)
         NULL, &default_real, specs[which].standard, -1, setting->max, PGC_SIGHUP, 0, NULL, NULL,
         NULL);
     next_real = setting->check_hook;
+    next_real_assign = setting->assign_hook;
     setting->check_hook = check_multiplier;
+    setting->assign_hook = assign_multiplier;
 }
 
 static void
@@ -182,7 +236,9 @@ define_int(int which)
         NULL, &default_int[which], (int)specs[which].standard, -1, setting->max, PGC_SIGHUP,
         setting->gen.flags & GUC_UNIT, NULL, NULL, NULL);
     next_int[which] = setting->check_hook;
-    setting->check_hook = int_hooks[which];
+    next_int_assign[which] = setting->assign_hook;
+    setting->check_hook = int_hooks[which].check;
+    setting->assign_hook = int_hooks[which].assign;
 }
 
 void
@@ -316,13 +372,12 @@ fixed(int which)
 }
 
 static void
-set_to(int which, double value)
+set_to(int which, double value, GucSource source, GucAction action)
 {
     char text[32];
 
     snprintf(text, sizeof(text), "%.17g", value);
-    set_config_option(
-        plain_name(which), text, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    set_config_option(plain_name(which), text, PGC_SUSET, source, action, true, 0, false);
 }
 
 /* The tenant's own limit is the value; a default only lowers what the connection has. */
@@ -338,17 +393,48 @@ apply_setting(int which, double own)
     if (fixed(which))
         ceilings[which] = current(which);
     else if (!isnan(value) && current(which) != value)
-        set_to(which, value);
+        set_to(which, value, PGC_S_SESSION, GUC_ACTION_SAVE);
+}
+
+/*
+ * In the session of a tenant's own login the default of the connection comes
+ * down as well: RESET and DISCARD ALL find nothing higher.
+ */
+static void
+bring_down(int which)
+{
+    if (fixed(which))
+        return;
+    if (how == BH_LIMITS_SESSION && above(which, as_connected(which)))
+        set_to(which, ceilings[which], PGC_S_OVERRIDE, GUC_ACTION_SET);
+    if (above(which, current(which)))
+        set_to(which, ceilings[which], PGC_S_SESSION,
+            how == BH_LIMITS_SESSION ? GUC_ACTION_SET : GUC_ACTION_SAVE);
+}
+
+static double
+count_limit(int which, double own)
+{
+    if (!isnan(own))
+        return own;
+    return how == BH_LIMITS_REFUSE || which == BH_LIMIT_MAX_LOCKS ? default_int[which] : INT_MAX;
 }
 
 void
-bh_limits_apply(const struct bh_limits *limits)
+bh_limits_apply(const struct bh_limits *limits, enum bh_limits_how new_how)
 {
     active = false;
-    for (int which = 0; which < BH_LIMIT_SETTINGS; which++)
-        apply_setting(which, limits->values[which]);
+    how = new_how;
+    for (int which = 0; which < BH_LIMIT_SETTINGS; which++) {
+        if (how == BH_LIMITS_REFUSE) {
+            apply_setting(which, limits->values[which]);
+            continue;
+        }
+        ceilings[which] = isnan(limits->values[which]) ? INFINITY : limits->values[which];
+        bring_down(which);
+    }
     for (int which = BH_LIMIT_SETTINGS; which < BH_LIMIT_COUNT; which++)
-        ceilings[which] = isnan(limits->values[which]) ? default_int[which] : limits->values[which];
+        ceilings[which] = count_limit(which, limits->values[which]);
     active = true;
 }
 
@@ -361,9 +447,16 @@ bh_limits_end(void)
 void
 bh_limits_check(void)
 {
-    for (int which = 0; active && which < BH_LIMIT_SETTINGS; which++)
-        if (above(which, current(which)))
+    if (!active)
+        return;
+    for (int which = 0; which < BH_LIMIT_SETTINGS; which++) {
+        if (!above(which, current(which)))
+            continue;
+        if (how == BH_LIMITS_REFUSE)
             bh_raise_limit(plain_name(which));
+        if (!IsInParallelMode())
+            bring_down(which);
+    }
 }
 
 int

@@ -5,7 +5,8 @@
  * For a setting of PostgreSQL the limit is also its highest value: the tenant
  * may lower it and come back up, not beyond.  SET and its kin are refused where
  * the value is stated; what goes back to the connection's default by another
- * way (set_config with NULL) is found when its statement ends, with TN005.
+ * way (set_config with NULL) is refused there too.  In a tenant's own database it is
+ * not refused but lowered.
  */
 #ifndef BH_DATA_LIMIT_H
 #define BH_DATA_LIMIT_H
@@ -51,17 +52,24 @@ void bh_limits_define(void);
  */
 void bh_limits_parse(Jsonb *json, struct bh_limits *ret_limits);
 
+enum bh_limits_how {
+    BH_LIMITS_REFUSE, /* who asks for more is told so; values are set at the current nest level */
+    BH_LIMITS_CLAMP,  /* who asks for more gets the limit; likewise */
+    BH_LIMITS_SESSION /* who asks for more gets the limit; the session's own values are lowered */
+};
+
 /**
- * bh_limits_apply(limits):
- * Give the settings their values at the current nest level, and hold them
- * until bh_limits_end().
+ * bh_limits_apply(limits, how):
+ * Hold ${limits} until bh_limits_end().  BH_LIMITS_REFUSE also gives the settings
+ * these values, or `bulkhead.<name>` where there is none; the other two, for a
+ * tenant's own database, know the tenant's own limits only, and as a ceiling.
  */
-void bh_limits_apply(const struct bh_limits *limits);
+void bh_limits_apply(const struct bh_limits *limits, enum bh_limits_how how);
 
 /** bh_limits_end(): nothing is limited any more; does not change a setting. */
 void bh_limits_end(void);
 
-/** bh_limits_check(): raises TN005 where a setting is above its limit. */
+/** bh_limits_check(): raises TN005 where a setting is above its limit, or lowers it to that. */
 void bh_limits_check(void);
 
 /** bh_limits_count(which): the limit ${which}, one that we count, of this transaction. */

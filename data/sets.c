@@ -3,6 +3,7 @@
 #include "utils/guc.h"
 
 #include "data/compat.h"
+#include "data/context.h"
 #include "data/limit.h"
 #include "data/raise.h"
 #include "data/sets.h"
@@ -70,4 +71,31 @@ bh_sets_check(void)
     for (int i = 0; i < count; i++)
         if (for_session(all[i]))
             bh_raise_statement("set_config() for the session");
+}
+
+/* ---- plans ---- */
+
+/* A plan tells how many rows it expects, by statistics of all tenants' rows. */
+static bool
+check_print(bool *value, void **extra pg_attribute_unused(), GucSource source)
+{
+    if (!*value || source != PGC_S_SESSION || bh_context_mode() != BH_MODE_ROW)
+        return true;
+    GUC_check_errcode(BH_TN_STATEMENT);
+    GUC_check_errmsg("printing plans is not allowed while a tenant is bound");
+    return false;
+}
+
+void
+bh_sets_define(void)
+{
+    static const char *const names[] = {
+        "debug_print_parse", "debug_print_rewritten", "debug_print_plan"};
+    int count;
+    struct config_generic **all = bh_compat_settings(&count);
+
+    for (int i = 0; i < count; i++)
+        for (size_t j = 0; j < lengthof(names); j++)
+            if (strcmp(all[i]->name, names[j]) == 0)
+                ((struct config_bool *)all[i])->check_hook = check_print;
 }

@@ -6,6 +6,9 @@
 #ifndef BH_DATA_SETS_H
 #define BH_DATA_SETS_H
 
+/** bh_sets_define(): in mode `row` nobody may have plans printed; once, at load. */
+void bh_sets_define(void);
+
 /** bh_sets_begin(nest): settings changed at level ${nest} and above are the tenant's. */
 void bh_sets_begin(int nest);
 

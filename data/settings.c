@@ -7,6 +7,7 @@
 #include "utils/varlena.h"
 
 #include "data/limit.h"
+#include "data/sets.h"
 #include "data/settings.h"
 
 char *bh_server;
@@ -22,6 +23,7 @@ int bh_audit_burst;
 int bh_pooler;
 
 static char *pool_roles;
+static char *extensions;
 
 /* The verdict on the session user; forgotten by role_changed(). */
 static Oid judged_user = InvalidOid;
@@ -41,15 +43,14 @@ role_changed(Datum arg pg_attribute_unused(), int cache pg_attribute_unused(),
 }
 
 static bool
-pool_roles_check(
-    char **value, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
+list_check(char **value, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
 {
     char *copy = pstrdup(*value ? *value : "");
     List *names = NIL;
     bool ok = SplitIdentifierString(copy, ',', &names);
 
     if (!ok)
-        GUC_check_errdetail("It must be a list of role names, separated by commas.");
+        GUC_check_errdetail("It must be a list of names, separated by commas.");
     list_free(names);
     pfree(copy);
     return ok;
@@ -72,7 +73,12 @@ define_server_settings(void)
         PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
     DefineCustomStringVariable("bulkhead.pool_roles",
         "Logins that may do nothing until a tenant is bound.", NULL, &pool_roles, "bulkhead_pool",
-        PGC_SIGHUP, GUC_LIST_INPUT, pool_roles_check, pool_roles_assign, NULL);
+        PGC_SIGHUP, GUC_LIST_INPUT, list_check, pool_roles_assign, NULL);
+    DefineCustomStringVariable("bulkhead.extensions",
+        "Extensions that a tenant may create in its own database.", NULL, &extensions,
+        "btree_gin, btree_gist, citext, cube, fuzzystrmatch, hstore, intarray, isn, ltree, pg_trgm, "
+        "pgcrypto, seg, tablefunc, tsm_system_rows, tsm_system_time, unaccent, \"uuid-ossp\"",
+        PGC_SIGHUP, GUC_LIST_INPUT, list_check, NULL, NULL);
     DefineCustomIntVariable("bulkhead.max_transaction_age",
         "How long a transaction may run statements for its tenant.", NULL, &bh_max_transaction_age,
         300, 1, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
@@ -120,25 +126,40 @@ bh_settings_define(void)
     define_audit_settings();
     define_role_settings();
     bh_limits_define();
+    bh_sets_define();
     MarkGUCPrefixReserved("bulkhead");
     CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum)0);
 }
 
-bool
-bh_settings_pool_role(const char *name)
+/* Is ${name} in the list?  ${broken} where it is none, which the check hook does not let through.
+ */
+static bool
+in_list(const char *list, const char *name, bool broken)
 {
-    char *copy = pstrdup(pool_roles ? pool_roles : "");
+    char *copy = pstrdup(list ? list : "");
     List *names = NIL;
     bool found = false;
     ListCell *cell;
 
     if (!SplitIdentifierString(copy, ',', &names))
-        found = true; /* the check hook lets no such list through: if it did, deny */
+        found = broken;
     foreach (cell, names)
         found = found || strcmp((const char *)lfirst(cell), name) == 0;
     list_free(names);
     pfree(copy);
     return found;
+}
+
+bool
+bh_settings_pool_role(const char *name)
+{
+    return in_list(pool_roles, name, true);
+}
+
+bool
+bh_settings_extension(const char *name)
+{
+    return in_list(extensions, name, false);
 }
 
 bool

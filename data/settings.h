@@ -31,6 +31,9 @@ void bh_settings_define(void);
  */
 bool bh_settings_pool_session(void);
 
+/** bh_settings_extension(name): does bulkhead.extensions name ${name}? */
+bool bh_settings_extension(const char *name);
+
 /** bh_settings_pool_role(name): is ${name} one of bulkhead.pool_roles? */
 bool bh_settings_pool_role(const char *name);
 

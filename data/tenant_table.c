@@ -21,7 +21,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "data/compat.h"
@@ -132,11 +131,17 @@ bad_table(const char *what)
 }
 
 static Oid
-table_oid(void)
+own_relation(const char *name)
 {
     Oid schema = get_namespace_oid("bulkhead", true);
 
-    return OidIsValid(schema) ? get_relname_relid("tenant", schema) : InvalidOid;
+    return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+}
+
+static Oid
+table_oid(void)
+{
+    return own_relation("tenant");
 }
 
 /* The table is made by the extension's script: a change of its first columns is an error, not a
@@ -166,6 +171,30 @@ column(HeapTuple tuple, TupleDesc desc, enum column which)
     return value;
 }
 
+static enum bh_mode
+find_mode(const char *name)
+{
+    static const char *const names[] = {[BH_MODE_ROW] = "row",
+        [BH_MODE_SCHEMA] = "schema",
+        [BH_MODE_DATABASE] = "database",
+        [BH_MODE_INSTANCE] = "instance"};
+
+    for (size_t i = BH_MODE_ROW; i < lengthof(names); i++)
+        if (strcmp(name, names[i]) == 0)
+            return (enum bh_mode)i;
+    bad_table("a mode is unknown");
+    return BH_MODE_NONE;
+}
+
+/* In a shared database pg_temp comes last, or a temporary table could stand before the tenant's
+ * own; in its own database it comes first, as everywhere. */
+static void
+make_path(const char *schema, struct bh_tenant_row *row)
+{
+    snprintf(row->search_path, sizeof(row->search_path), "%s, %s", quote_identifier(schema),
+        bh_mode_own(row->mode) ? "public" : "pg_temp");
+}
+
 static void
 take_row(HeapTuple tuple, TupleDesc desc, struct bh_tenant_row *row)
 {
@@ -180,20 +209,19 @@ take_row(HeapTuple tuple, TupleDesc desc, struct bh_tenant_row *row)
     row->epoch = (uint32)DatumGetInt32(column(tuple, desc, COL_EPOCH));
     if (!bh_tenant_state_find(bh_str_of(state), &row->state))
         bad_table("a state is unknown");
-    if (strcmp(mode, "schema") != 0)
-        bad_table("a mode is unknown");
+    row->mode = find_mode(mode);
     if (strlcpy(row->id, id, sizeof(row->id)) >= sizeof(row->id))
         bad_table("an id is too long");
     namestrcpy(&row->role, NameStr(*role));
     bh_limits_parse(DatumGetJsonbP(column(tuple, desc, COL_LIMITS)), &row->limits);
-    /* pg_temp comes last, or a temporary table could stand before the tenant's own. */
-    snprintf(row->search_path, sizeof(row->search_path), "%s, pg_temp",
-        quote_identifier(NameStr(*schema)));
+    make_path(NameStr(*schema), row);
 }
 
 /*
  * By the primary key, under a snapshot of this moment: the transaction's own
- * may be older than a suspension.
+ * may be older than a suspension.  The catalogue's snapshot is always new for a
+ * table that no system cache holds, and leaves the transaction free to choose
+ * its isolation level.
  */
 static bool
 read_table(int32 no, struct bh_tenant_row *row)
@@ -202,7 +230,6 @@ read_table(int32 no, struct bh_tenant_row *row)
     Relation table;
     SysScanDesc scan;
     ScanKeyData key;
-    Snapshot snapshot;
     HeapTuple tuple;
     bool found;
 
@@ -210,17 +237,79 @@ read_table(int32 no, struct bh_tenant_row *row)
         bad_table("it does not exist");
     table = table_open(relid, AccessShareLock);
     check_columns(RelationGetDescr(table));
-    snapshot = RegisterSnapshot(GetLatestSnapshot());
     ScanKeyInit(&key, COL_NO, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(no));
-    scan = systable_beginscan(table, bh_compat_primary_key(table), true, snapshot, 1, &key);
+    scan = systable_beginscan(table, bh_compat_primary_key(table), true, NULL, 1, &key);
     tuple = systable_getnext(scan);
     found = HeapTupleIsValid(tuple);
     if (found)
         take_row(tuple, RelationGetDescr(table), row);
     systable_endscan(scan);
-    UnregisterSnapshot(snapshot);
     table_close(table, AccessShareLock);
     return found;
+}
+
+/* ---- logins ---- */
+
+struct lookup {
+    const char *table;
+    const char *index;
+    int role; /* column with the login, the first of ${index} */
+    int no;
+};
+
+static const struct lookup listed = {"login", "login_pkey", 1, 2};
+static const struct lookup named = {"tenant", "tenant_role", COL_ROLE, COL_NO};
+
+/* Of the rows for ${role} the one that says whose own it is; of two in bulkhead.tenant none does.
+ */
+static int32
+one_owner(SysScanDesc scan, TupleDesc desc, const struct lookup *in)
+{
+    HeapTuple tuple;
+    int32 no = 0;
+    int rows = 0;
+
+    while (HeapTupleIsValid(tuple = systable_getnext(scan))) {
+        bool isnull;
+        Datum mode = in == &named ? heap_getattr(tuple, COL_MODE, desc, &isnull) : (Datum)0;
+
+        if (in == &named && strcmp(TextDatumGetCString(mode), "row") == 0)
+            continue;
+        no = DatumGetInt32(heap_getattr(tuple, in->no, desc, &isnull));
+        rows++;
+    }
+    return rows == 1 ? no : 0;
+}
+
+static int32
+find_owner(const struct lookup *in, const char *role)
+{
+    Oid relid = own_relation(in->table);
+    Oid index = own_relation(in->index);
+    NameData name;
+    Relation table;
+    ScanKeyData key;
+    SysScanDesc scan;
+    int32 no;
+
+    if (!OidIsValid(relid) || !OidIsValid(index))
+        return 0;
+    namestrcpy(&name, role);
+    table = table_open(relid, AccessShareLock);
+    ScanKeyInit(&key, (AttrNumber)in->role, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&name));
+    scan = systable_beginscan(table, index, true, NULL, 1, &key);
+    no = one_owner(scan, RelationGetDescr(table), in);
+    systable_endscan(scan);
+    table_close(table, AccessShareLock);
+    return no;
+}
+
+int32
+bh_tenant_table_login(const char *role)
+{
+    int32 no = find_owner(&listed, role);
+
+    return no != 0 ? no : find_owner(&named, role);
 }
 
 /* Keep what was read, unless somebody changed something meanwhile. */
@@ -286,10 +375,16 @@ note(Oid database, int32 no)
     dirty.items[dirty.count++] = (struct key){.database = database, .no = no};
 }
 
+static bool
+is_ours(Oid relid)
+{
+    return relid == table_oid() || relid == own_relation("login");
+}
+
 void
 bh_tenant_table_dropping(Oid classid, Oid objectid)
 {
-    if (classid == RelationRelationId && objectid == table_oid())
+    if (classid == RelationRelationId && is_ours(objectid))
         note(MyDatabaseId, 0);
     if (classid == DatabaseRelationId)
         note(objectid, 0);
@@ -316,16 +411,21 @@ check_limits(HeapTuple tuple, TupleDesc desc)
     bh_limits_parse(DatumGetJsonbP(column(tuple, desc, COL_LIMITS)), &ignored);
 }
 
-/* AFTER INSERT, UPDATE, DELETE for each row, and AFTER TRUNCATE, on bulkhead.tenant. */
+/* AFTER INSERT, UPDATE, DELETE for each row, and AFTER TRUNCATE, on bulkhead.tenant; after any
+ * statement on bulkhead.login. */
 Datum
 bh_tenant_changed(PG_FUNCTION_ARGS)
 {
     TriggerData *data = (TriggerData *)fcinfo->context;
     TupleDesc desc;
 
-    if (!CALLED_AS_TRIGGER(fcinfo) || RelationGetRelid(data->tg_relation) != table_oid())
+    if (!CALLED_AS_TRIGGER(fcinfo) || !is_ours(RelationGetRelid(data->tg_relation)))
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                           errmsg("only bulkhead.tenant has this trigger")));
+                           errmsg("only bulkhead.tenant and bulkhead.login have this trigger")));
+    if (RelationGetRelid(data->tg_relation) != table_oid()) {
+        note(MyDatabaseId, 0);
+        PG_RETURN_POINTER(NULL);
+    }
     desc = RelationGetDescr(data->tg_relation);
     check_columns(desc);
     if (!TRIGGER_FIRED_FOR_ROW(data->tg_event)) {

@@ -41,7 +41,7 @@ DELETE FROM bulkhead.tenant WHERE no = 42;
 PREPARE TRANSACTION 'held';
 ROLLBACK;
 BEGIN;
-TRUNCATE bulkhead.tenant;
+TRUNCATE bulkhead.tenant CASCADE;
 SELECT bulkhead.enter(:'acme');
 ROLLBACK;
 SELECT bulkhead.enter(:'acme');

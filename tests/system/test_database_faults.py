@@ -57,7 +57,7 @@ def test_row_removed_changed_truncated(server, wire):
     assert entered(wire, server).code is None
     server.sql("CREATE TABLE keep AS SELECT * FROM bulkhead.tenant")
     for change in ("DELETE FROM bulkhead.tenant WHERE no = 42", "UPDATE bulkhead.tenant SET no = 44 WHERE no = 42",
-                   "TRUNCATE bulkhead.tenant", "SET session_replication_role = replica; DELETE FROM bulkhead.tenant"):
+                   "TRUNCATE bulkhead.tenant CASCADE", "SET session_replication_role = replica; DELETE FROM bulkhead.tenant"):
         server.sql(change)
         assert entered(wire, server).code == "TN002", change
         server.sql("DELETE FROM bulkhead.tenant; INSERT INTO bulkhead.tenant SELECT * FROM keep")

@@ -263,7 +263,7 @@ def test_discard_all_only_where_the_role_says_so(server):
 
 BOUND_DENIED = {
     "TN005": [
-        "DISCARD ALL", "DISCARD PLANS", "DISCARD SEQUENCES", "DISCARD TEMP", "PREPARE p AS SELECT 1", "EXECUTE p", "DEALLOCATE ALL",
+        "CREATE EXTENSION file_fdw", "DISCARD ALL", "DISCARD PLANS", "DISCARD SEQUENCES", "DISCARD TEMP", "PREPARE p AS SELECT 1", "EXECUTE p", "DEALLOCATE ALL",
         "LISTEN a", "UNLISTEN *", "NOTIFY a, 'b'", "LOAD 'auto_explain'", "DECLARE c CURSOR WITH HOLD FOR SELECT 1", "RESET ALL",
         "SET ROLE bh_t43", "SET LOCAL ROLE bh_t43", "SET ROLE NONE", "RESET ROLE", "SET role TO DEFAULT", "SET SESSION AUTHORIZATION bh_t43",
         "SET SESSION AUTHORIZATION DEFAULT", "RESET SESSION AUTHORIZATION", "SET LOCAL SESSION AUTHORIZATION DEFAULT",
@@ -286,7 +286,7 @@ BOUND_DENIED = {
         "SELECT * FROM pg_stat_activity", "SELECT * FROM pg_locks", "SELECT pg_export_snapshot()", "SELECT pg_logical_emit_message(true, 'a', 'b')",
         "SELECT * FROM bulkhead.tenant", "DELETE FROM bulkhead.tenant", "SELECT bulkhead.tenant_changed()", "SELECT * FROM t43.notes",
         "CREATE TABLE t43.x (i int)", "ALTER SCHEMA t43 OWNER TO bh_t42", "SELECT pg_read_file('PG_VERSION')", "COPY t43.notes TO STDOUT",
-        "CREATE EXTENSION file_fdw", "SHOW bulkhead.key_file", "SET LOCAL bulkhead.literal_token = on", "SET LOCAL session_replication_role = replica", "CREATE TEMP TABLE x (i int)",
+        "SHOW bulkhead.key_file", "SET LOCAL bulkhead.literal_token = on", "SET LOCAL session_replication_role = replica", "CREATE TEMP TABLE x (i int)",
     ],
     "55P02": ["SET LOCAL bulkhead.max_transaction_age = 86400", "SET LOCAL bulkhead.pool_roles = ''", "SET LOCAL bulkhead.work_mem = '1GB'", "SELECT set_config('bulkhead.server', 'x', true)"],
 }

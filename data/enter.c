@@ -1,0 +1,112 @@
+/* enter(): a signed token binds this transaction to its tenant. */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "access/detoast.h"
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "core/token.h"
+#include "data/compat.h"
+#include "data/context.h"
+#include "data/dirty.h"
+#include "data/enter.h"
+#include "data/keys.h"
+#include "data/raise.h"
+#include "data/settings.h"
+#include "data/slot.h"
+#include "data/tenant_table.h"
+
+static const FuncExpr *expected_call;
+
+void
+bh_enter_expect(const FuncExpr *call)
+{
+    expected_call = call;
+}
+
+/* Is this the one call that may bind?  TN006 otherwise. */
+static void
+check_place(const FunctionCallInfo fcinfo)
+{
+    Oid user;
+    int context;
+
+    if (bh_context_bound())
+        bh_raise_enter("a tenant is bound already");
+    if (IsParallelWorker() || IsInParallelMode())
+        bh_raise_enter("this is a parallel query");
+    if (GetCurrentTransactionNestLevel() != 1)
+        bh_raise_enter("this is a subtransaction");
+    GetUserIdAndSecContext(&user, &context);
+    if (user != GetSessionUserId() || context != 0)
+        bh_raise_enter("the current user is not the login");
+    if (expected_call == NULL || fcinfo->flinfo->fn_expr != (const Node *)expected_call)
+        bh_raise_enter("it must be a statement of its own, sent by the client");
+}
+
+/* Details of the core hold fixed texts only, nothing of the token. */
+static void
+parse(const text *token, struct bh_token_parts *ret_parts)
+{
+    struct bh_str text = {VARDATA_ANY(token), bh_compat_length(token)};
+    struct bh_error err = {0};
+
+    if (bh_token_parse(text, ret_parts, &err) != BH_OK)
+        bh_raise_refused(
+            err.detail, "Bind the value of the request's X-Bulkhead-Token header unchanged.");
+}
+
+/* MAC, audience and times. */
+static void
+believe(const struct bh_token_parts *parts)
+{
+    struct bh_error err = {0};
+    int64_t now_s = (int64_t)time(NULL);
+    struct bh_mac *mac = bh_keys_find(parts->kid, now_s);
+
+    if (bh_token_check(
+            parts, mac, bh_str_of(bh_server), bh_str_of(bh_keys_database()), now_s, &err) != BH_OK)
+        bh_raise_refused(err.detail, "Use the token of the current request, for this database.");
+}
+
+#pragma GCC visibility push(default)
+PG_FUNCTION_INFO_V1(bh_enter);
+#pragma GCC visibility pop
+
+Datum
+bh_enter(PG_FUNCTION_ARGS)
+{
+    struct bh_token_parts parts;
+    struct bh_tenant_row row;
+    const struct bh_token *claims = &parts.claims;
+    struct bh_binding by = {.row = &row};
+
+    check_place(fcinfo);
+    if (PG_ARGISNULL(0))
+        bh_raise_refused("it is NULL", NULL);
+    if (toast_raw_datum_size(PG_GETARG_DATUM(0)) > BH_TOKEN_MAX + VARHDRSZ)
+        bh_raise_refused("it is too long", NULL);
+    parse(PG_GETARG_TEXT_PP(0), &parts);
+    believe(&parts);
+    bh_slot_publish(claims->no, claims->epoch, claims->tenant);
+    bh_slot_publish_subject(claims->sub);
+    if (!bh_tenant_table_get(claims->no, &row, &by.generation))
+        bh_raise_refused("its tenant is not in this database", NULL);
+    if (!bh_str_is(claims->tenant, row.id))
+        bh_raise_refused("its tenant's number and id do not belong together", NULL);
+    bh_context_check_state(&row);
+    if (row.epoch != claims->epoch)
+        bh_raise_refused("it was revoked", "Use the token of the current request.");
+    bh_dirty_check(row.mode);
+    by.role = bh_context_role(&row.role);
+    if (by.role == GetSessionUserId())
+        bh_raise_enter("its role has rights beyond one tenant");
+    by.subject = claims->sub;
+    by.anonymous = bh_token_has_scope(claims, "anonymous");
+    bh_context_bind(&by);
+    PG_RETURN_VOID();
+}
