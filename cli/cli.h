@@ -113,6 +113,10 @@ int bh_cmd_op_get(struct bh_cli *cli);
 int bh_cmd_op_watch(struct bh_cli *cli);
 int bh_cmd_op_resume(struct bh_cli *cli);
 int bh_cmd_token(struct bh_cli *cli);
+int bh_cmd_usage(struct bh_cli *cli);
+int bh_cmd_audit_list(struct bh_cli *cli);
+int bh_cmd_server_list(struct bh_cli *cli);
+int bh_cmd_selfcheck(struct bh_cli *cli);
 int bh_cmd_version(struct bh_cli *cli);
 int bh_cmd_help(struct bh_cli *cli);
 

@@ -53,6 +53,21 @@ const struct bh_command bh_commands[] = {
         "--job gives a tenant token for bulkhead.enter() in scripts and psql (at most 3600 s);\n"
         "the subject is then `operator` unless --user says otherwise.",
         bh_cmd_token, false},
+    {"usage", "", 0, 0,
+        BH_OPT_BIT(TENANT) | BH_OPT_BIT(METER) | BH_OPT_BIT(FROM) | BH_OPT_BIT(TO), TJ,
+        "what tenants used in the last 24 hours, or from --from to --to",
+        "The table has the sum of the hours, -o json each hour by itself.", bh_cmd_usage, false},
+    {"audit list", "", 0, 0,
+        BH_OPT_BIT(TENANT) | BH_OPT_BIT(CODE) | BH_OPT_BIT(FROM) | BH_OPT_BIT(TO) |
+            BH_OPT_BIT(LIMIT), TJ,
+        "what the databases refused, newest first", NULL, bh_cmd_audit_list, false},
+    {"server list", "", 0, 0, 0, TJ, "the database servers, and how they are", NULL,
+        bh_cmd_server_list, false},
+    {"selfcheck", "", 0, 0, BH_OPT_BIT(NOW) | BH_OPT_BIT(TIMEOUT), TJ,
+        "what is not as it should be in the databases (exit 2: something)",
+        "Each database with tenants is looked at when the control plane starts, and daily.\n"
+        "--now has all of them looked at again and waits for that.",
+        bh_cmd_selfcheck, false},
     {"version", "", 0, 0, 0, TJ, "print the version", NULL, bh_cmd_version, false},
     {"help", "[command]", 0, 3, 0, TJ, "print this, or what a command takes", NULL,
         bh_cmd_help, false},

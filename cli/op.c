@@ -2,6 +2,7 @@
 
 #include "cli/follow.h"
 #include "cli/http.h"
+#include "cli/list.h"
 #include "cli/out.h"
 
 /* One request about an operation; ${ret_body} is owned by the caller. */
@@ -25,16 +26,6 @@ request_operation(struct bh_client *client, const char *method, const char *id, 
     return code;
 }
 
-static const char *
-decimal(struct bh_arena *arena, const json_t *object, const char *name)
-{
-    const json_t *value = json_object_get(object, name);
-
-    return json_is_integer(value)
-               ? bh_arena_printf(arena, "%" JSON_INTEGER_FORMAT, json_integer_value(value))
-               : NULL;
-}
-
 static int
 print_list(struct bh_cli *cli, const json_t *items)
 {
@@ -45,7 +36,7 @@ print_list(struct bh_cli *cli, const json_t *items)
     json_array_foreach(items, i, op)
     {
         const char *cells[] = {bh_json_text(op, "id"), bh_json_text(op, "kind"),
-            bh_json_text(op, "tenant"), decimal(cli->arena, op, "generation"),
+            bh_json_text(op, "tenant"), bh_json_decimal(cli->arena, op, "generation"),
             bh_json_text(op, "state"), bh_json_text(op, "created_at"),
             bh_json_text(op, "finished_at")};
         bh_table_row(table, cells, 7);
@@ -56,31 +47,10 @@ print_list(struct bh_cli *cli, const json_t *items)
 int
 bh_cmd_op_list(struct bh_cli *cli)
 {
-    const char *tenant = cli->options[BH_OPT_TENANT];
-    struct bh_request request = {.method = "GET"};
-    struct bh_client client;
-    struct bh_answer answer;
-    struct bh_error err;
-    enum bh_code failed;
-    long limit;
-    int code = bh_cli_number(cli, BH_OPT_LIMIT, 1, 500, 50, &limit);
+    const char *path;
+    int code = bh_list_path(cli, "/v1/operations", BH_OPT_BIT(TENANT) | BH_OPT_BIT(LIMIT), &path);
 
-    if (code != 0)
-        return code;
-    if (bh_client_open(cli, &client, &err) != BH_OK)
-        return bh_cli_report(&err);
-    request.path = bh_client_path(&client, "/v1/operations?limit=%ld%s%s", limit,
-        tenant == NULL ? "" : "&tenant=", tenant == NULL ? "" : bh_client_escape(&client, tenant));
-    failed = bh_client_call(&client, &request, &answer, &err);
-    bh_client_close(&client);
-    if (failed != BH_OK)
-        code = bh_cli_report(&err);
-    else if (bh_cli_json(cli))
-        code = bh_out_json(json_incref(answer.body));
-    else
-        code = print_list(cli, json_object_get(answer.body, "items"));
-    json_decref(answer.body);
-    return code;
+    return code != 0 ? code : bh_list_page(cli, path, print_list);
 }
 
 static int
@@ -103,7 +73,7 @@ print_operation(struct bh_cli *cli, const json_t *op)
     json_array_foreach(json_object_get(op, "steps"), i, step)
     {
         const char *cells[] = {bh_json_text(step, "name"), bh_json_text(step, "state"),
-            decimal(cli->arena, step, "attempt"), bh_json_text(step, "started_at"),
+            bh_json_decimal(cli->arena, step, "attempt"), bh_json_text(step, "started_at"),
             bh_json_text(step, "finished_at"),
             bh_json_text(json_object_get(step, "error"), "detail")};
         bh_table_row(table, cells, 6);

@@ -55,6 +55,7 @@ static const struct {
     {"undoing", BH_COLOR_YELLOW},
     {"offboarding", BH_COLOR_YELLOW},
     {"suspended", BH_COLOR_YELLOW},
+    {"limited", BH_COLOR_YELLOW},
     {"failed", BH_COLOR_RED},
     {"undone", BH_COLOR_RED},
     {"down", BH_COLOR_RED},

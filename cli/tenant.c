@@ -2,61 +2,18 @@
 
 #include "cli/follow.h"
 #include "cli/http.h"
+#include "cli/list.h"
 #include "cli/out.h"
 #include "cli/tenant.h"
-
-#define PAGE 500
-
-/* Appends the items of one page to ${items}; ${ret_next} is the token of the next, or NULL. */
-static enum bh_code
-read_page(struct bh_client *client, const char *query, const char *token, json_t *items,
-    const char **ret_next, struct bh_error *err)
-{
-    struct bh_request request = {.method = "GET"};
-    struct bh_answer answer;
-    const char *next;
-    enum bh_code code;
-
-    request.path = bh_client_path(client, "/v1/tenants?limit=%d%s%s%s", PAGE, query,
-        token == NULL ? "" : "&page_token=", token == NULL ? "" : bh_client_escape(client, token));
-    code = bh_client_call(client, &request, &answer, err);
-    if (code == BH_OK) {
-        (void)json_array_extend(items, json_object_get(answer.body, "items"));
-        next = bh_json_text(answer.body, "next_page_token");
-        *ret_next = next == NULL ? NULL : bh_arena_strdup(client->arena, next);
-    }
-    json_decref(answer.body);
-    return code;
-}
 
 enum bh_code
 bh_tenants_read(
     struct bh_client *client, const char *search, json_t **ret_items, struct bh_error *err)
 {
-    const char *query =
-        search == NULL ? "" : bh_client_path(client, "&q=%s", bh_client_escape(client, search));
-    json_t *items = json_array();
-    const char *token = NULL;
-
-    do {
-        enum bh_code code = read_page(client, query, token, items, &token, err);
-        if (code != BH_OK) {
-            json_decref(items);
-            return code;
-        }
-    } while (token != NULL);
-    *ret_items = items;
-    return BH_OK;
-}
-
-static const char *
-number(struct bh_arena *arena, const json_t *object, const char *name)
-{
-    const json_t *value = json_object_get(object, name);
-
-    return json_is_integer(value)
-               ? bh_arena_printf(arena, "%" JSON_INTEGER_FORMAT, json_integer_value(value))
-               : NULL;
+    return bh_list_read(client,
+        bh_client_path(client, "/v1/tenants?limit=500%s%s",
+            search == NULL ? "" : "&q=", search == NULL ? "" : bh_client_escape(client, search)),
+        ret_items, err);
 }
 
 int
@@ -71,8 +28,8 @@ bh_tenants_print(struct bh_arena *arena, const json_t *items)
         const json_t *limits = json_object_get(tenant, "limits");
         const char *cells[] = {bh_json_text(tenant, "id"), bh_json_text(tenant, "name"),
             bh_json_text(tenant, "tier"), bh_json_text(tenant, "state"),
-            number(arena, limits, "requests_per_second"), number(arena, limits, "burst"),
-            bh_json_text(tenant, "url")};
+            bh_json_decimal(arena, limits, "requests_per_second"),
+            bh_json_decimal(arena, limits, "burst"), bh_json_text(tenant, "url")};
         bh_table_row(table, cells, 7);
     }
     return bh_table_print(table);
