@@ -11,57 +11,78 @@
     "'aud_' || ulid(r.at, substring(int8send(r.seq) FROM 4 FOR 5)"                                 \
     " || substring(decode(md5($1 || ' ' || $2 || ' ' || r.kind), 'hex') FROM 1 FOR 5))"
 
-/* A clock that runs ahead cannot put an entry into the future, nor before all others. */
+/*
+ * A clock that runs ahead cannot put an entry into the future, nor before all
+ * others.  What a rate limit held back is told by the tenant's next entry; where
+ * none comes it is told without a tenant ($7: so many were), and an entry that
+ * comes after all tells the others only: the sum of all counts is the truth.
+ */
 static const char add_sql[] =
-    "WITH entry AS (SELECT e.seq, e.no, e.suppressed, coalesce(t.id, left(e.tenant, 63)) AS tenant,"
-    "  left(e.subject, 255) AS subject, left(e.database, 63) AS database,"
-    "  left(e.object, 300) AS object, left(e.sqlstate, 5) AS sqlstate,"
-    "  left(e.message, 1000) AS message, left(e.fingerprint, 2000) AS fingerprint,"
+    "WITH entry AS (SELECT e.seq, nullif(e.no, 0) AS no,"
+    "  coalesce(t.id, nullif(left(e.tenant, 63), '')) AS tenant,"
+    "  nullif(left(e.subject, 255), '') AS subject, nullif(left(e.database, 63), '') AS database,"
+    "  nullif(left(e.object, 300), '') AS object, left(e.sqlstate, 5) AS sqlstate,"
+    "  left(e.message, 1000) AS message, nullif(left(e.fingerprint, 2000), '') AS fingerprint,"
     "  greatest(least(e.at, clock_timestamp()), 'epoch') AS at,"
-    "  lag(e.seq, 1, $3::bigint) OVER (ORDER BY e.seq) AS before"
+    "  lag(e.seq, 1, $3::bigint) OVER (ORDER BY e.seq) AS before,"
+    "  greatest(e.suppressed, 0) AS suppressed,"
+    "  (sum(greatest(e.suppressed, 0)) OVER (ORDER BY e.seq))::bigint AS sum"
     "  FROM jsonb_to_recordset($4::jsonb) AS e (seq bigint, at timestamptz, no int, tenant text,"
     "   subject text, database text, object text, sqlstate text, message text, fingerprint text,"
     "   suppressed bigint) LEFT JOIN tenant t ON t.no = e.no WHERE e.seq > $3::bigint),"
+    " told AS (SELECT $6::bigint + t.sum AS by_entries, $7::bigint - least($7, t.sum) AS without"
+    "  FROM (SELECT coalesce(max(sum), 0) AS sum FROM entry) t),"
+    " rest AS (SELECT CASE WHEN $9::boolean"
+    "  THEN greatest(0, $8::bigint - by_entries - without) ELSE 0 END AS count FROM told),"
     " note (kind, seq, at, no, tenant, count, message) AS ("
-    "  SELECT 'suppressed', seq, at, no, tenant, suppressed,"
-    "   'a rate limit kept further refusals of this tenant from being recorded one by one'"
-    "   FROM entry WHERE suppressed > 0"
+    "  SELECT 'suppressed', seq, at, no, tenant,"
+    "   suppressed - (least($7, sum) - least($7, sum - suppressed)), 'a rate limit kept further"
+    " refusals of this tenant from being recorded one by one' FROM entry"
+    "  UNION ALL SELECT 'suppressed', -$8::bigint, clock_timestamp(), NULL, NULL, count,"
+    "   'a rate limit kept further refusals from being recorded one by one' FROM rest"
     "  UNION ALL SELECT 'dropped', seq - 1, at, NULL, NULL, seq - before - 1,"
-    "   'the ring overwrote entries before they were read' FROM entry WHERE seq > before + 1"
+    "   'the ring overwrote entries before they were read' FROM entry"
     "  UNION ALL SELECT 'restart', 0, clock_timestamp(), NULL, NULL, 0, 'the server began a new"
     " ring: what the old one held since it was last read is lost' WHERE $5::boolean),"
     " r AS (SELECT 'refused' AS kind, seq, at, no, tenant, 1::bigint AS count, message, subject,"
     "   database, object, sqlstate, fingerprint FROM entry"
     "  UNION ALL SELECT kind, seq, at, no, tenant, count, message, NULL, NULL, NULL, NULL, NULL"
-    "   FROM note),"
+    "   FROM note WHERE count > 0 OR kind = 'restart'),"
     " added AS (INSERT INTO audit (id, server, epoch, kind, seq, at, no, tenant, count, message,"
     "   subject, database, object, sqlstate, fingerprint)"
     "  SELECT " ID ", $1, $2::bigint, r.* FROM r ON CONFLICT DO NOTHING RETURNING kind, count)"
-    " UPDATE server_watch SET audit_epoch = $2::bigint,"
-    "  audit_seq = greatest($3::bigint, (SELECT max(seq) FROM entry)) WHERE server = $1"
+    " UPDATE server_watch SET audit_epoch = $2::bigint, audit_suppressed = told.by_entries,"
+    "  audit_unattributed = told.without + rest.count,"
+    "  audit_seq = greatest($3::bigint, (SELECT max(seq) FROM entry))"
+    " FROM told, rest WHERE server = $1"
     " RETURNING (SELECT count(*) FROM added), (SELECT coalesce(sum(count), 0)::bigint FROM added"
     "  WHERE kind = 'dropped'), audit_seq";
 
-/* What is known of the server's ring, under the lock of its row. */
+/* What is known of the server's ring, under the lock of its row; zeros of one that is new. */
 struct position {
-    bool known; /* a ring of the server was read before */
-    int64_t epoch;
+    bool restarted; /* another one was read before */
     int64_t seq;
+    int64_t by_entries;
+    int64_t without;
 };
 
 static enum bh_code
-lock_position(
-    struct bh_db *db, const char *server, struct position *ret_position, struct bh_error *err)
+lock_position(struct bh_db *db, const struct bh_audit_batch *batch, struct position *ret_position,
+    struct bh_error *err)
 {
     PGresult *r;
     BH_TRY(bh_db_run(db, &r, err,
-        "SELECT audit_epoch, audit_seq FROM server_watch WHERE server = $1 FOR UPDATE", server));
+        "SELECT audit_epoch, audit_seq, audit_suppressed, audit_unattributed FROM server_watch"
+        " WHERE server = $1 FOR UPDATE",
+        batch->server));
     bool found = PQntuples(r) == 1;
-    if (found)
+    if (found && bh_db_int(r, 0, 0) == batch->epoch)
         *ret_position =
-            (struct position){!bh_db_null(r, 0, 0), bh_db_int(r, 0, 0), bh_db_int(r, 0, 1)};
+            (struct position){false, bh_db_int(r, 0, 1), bh_db_int(r, 0, 2), bh_db_int(r, 0, 3)};
+    else if (found)
+        *ret_position = (struct position){.restarted = !bh_db_null(r, 0, 0)};
     PQclear(r);
-    return found ? BH_OK : bh_fail(err, BH_E_NOT_FOUND, "nobody watches server \"%s\"", server);
+    return found ? BH_OK : bh_fail(err, BH_E_NOT_FOUND, "nobody watches server %s", batch->server);
 }
 
 static enum bh_code
@@ -70,10 +91,11 @@ add(struct bh_db *db, const struct bh_audit_batch *batch, struct bh_audit_added 
 {
     PGresult *r;
     struct position position = {0};
-    BH_TRY(lock_position(db, batch->server, &position, err));
-    bool same = position.known && position.epoch == batch->epoch;
+    BH_TRY(lock_position(db, batch, &position, err));
     BH_TRY(bh_db_run(db, &r, err, add_sql, batch->server, bh_number(batch->epoch).text,
-        bh_number(same ? position.seq : 0).text, batch->json, position.known && !same ? "t" : "f"));
+        bh_number(position.seq).text, batch->json, position.restarted ? "t" : "f",
+        bh_number(position.by_entries).text, bh_number(position.without).text,
+        bh_number(batch->suppressed).text, batch->quiet ? "t" : "f"));
     *ret_added =
         (struct bh_audit_added){bh_db_int(r, 0, 0), bh_db_int(r, 0, 1), bh_db_int(r, 0, 2)};
     PQclear(r);

@@ -8,7 +8,9 @@
 /* Entries as a server's ring gave them. */
 struct bh_audit_batch {
     const char *server;
-    int64_t epoch;    /* of the ring */
+    int64_t epoch;      /* of the ring */
+    int64_t suppressed; /* what its rate limit has held back since that began */
+    bool quiet; /* nothing is going on: what was held back will not be told by an entry soon */
     const char *json; /* array of objects with the columns of bulkhead.audit_read() */
 };
 

@@ -47,7 +47,7 @@ static const char take_sql[] =
     "UPDATE server_watch SET owner = $2,"
     " lease_until = clock_timestamp() + $3::bigint * interval '1 ms'"
     " WHERE server = $1 AND (owner = $2 OR lease_until IS NULL OR lease_until < clock_timestamp())"
-    " RETURNING audit_epoch, audit_seq";
+    " RETURNING audit_epoch, audit_seq, audit_suppressed + audit_unattributed";
 
 enum bh_code
 bh_watch_take(struct bh_db *db, const char *server, const char *owner, int lease_ms,
@@ -60,6 +60,7 @@ bh_watch_take(struct bh_db *db, const char *server, const char *owner, int lease
         ret_lease->ring_known = !bh_db_null(r, 0, 0);
         ret_lease->ring_epoch = bh_db_int(r, 0, 0);
         ret_lease->ring_seq = bh_db_int(r, 0, 1);
+        ret_lease->ring_told = bh_db_int(r, 0, 2);
     }
     PQclear(r);
     return BH_OK;

@@ -22,6 +22,7 @@ struct bh_watch_lease {
     bool ring_known; /* a ring was read before: */
     int64_t ring_epoch;
     int64_t ring_seq;
+    int64_t ring_told; /* of those that its rate limit held back */
 };
 
 /**

@@ -102,9 +102,11 @@ read_audit(struct bh_reader *reader, const struct bh_watch_lease *lease, struct 
     struct bh_audit_added added = {0};
     BH_TRY(bh_link_ring(&reader->link, &ring, err));
     bool known = lease->ring_known && lease->ring_epoch == ring.epoch;
+    bool same = memcmp(&ring, &reader->ring, sizeof(ring)) == 0;
     int64_t after = known ? lease->ring_seq : 0;
-    struct bh_audit_batch batch = {reader->server, ring.epoch, "[]"};
-    if (!known)
+    struct bh_audit_batch batch = {
+        reader->server, ring.epoch, ring.suppressed, same && after == ring.head, "[]"};
+    if (!known || (batch.quiet && ring.suppressed > lease->ring_told))
         BH_TRY(keep_entries(reader, &batch, &added, err));
     while (after < ring.head && !atomic_load(&reader->watch->stopping)) {
         BH_TRY(bh_link_audit(&reader->link, arena, after, BATCH_ENTRIES, &batch.json, err));
@@ -113,6 +115,7 @@ read_audit(struct bh_reader *reader, const struct bh_watch_lease *lease, struct 
             break; /* nothing more to be had, whatever the head says */
         after = added.seq;
     }
+    reader->ring = ring;
     return BH_OK;
 }
 

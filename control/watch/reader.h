@@ -21,9 +21,10 @@ struct bh_reader {
     /* The thread's own: */
     struct bh_link link;
     struct bh_told told;
-    const char *state;    /* what was said last: up, limited, down; NULL: nothing yet */
-    int failures;         /* in a row */
-    bool registry_failed; /* and not the server */
+    struct bh_link_ring ring; /* as it was at the last reading */
+    const char *state;        /* what was said last: up, limited, down; NULL: nothing yet */
+    int failures;             /* in a row */
+    bool registry_failed;     /* and not the server */
 };
 
 struct bh_watch {

@@ -66,9 +66,9 @@ class Edge:
 class Plant:
     """The server with `shared1` and the registry, the edge, and the files that daemons read."""
 
-    def __init__(self, migration=MIGRATION):
+    def __init__(self, migration=MIGRATION, settings=""):
         self.server, self.edge, self.daemons = Server(
-            "max_connections = 60\nmax_locks_per_transaction = 256\nlog_parameter_max_length = 0"), Edge(), []
+            "max_connections = 60\nmax_locks_per_transaction = 256\nlog_parameter_max_length = 0\n" + settings), Edge(), []
         self.server.make_database("shared1")
         self.server.sql("CREATE ROLE bulkhead_registry LOGIN PASSWORD 'registry-secret'")
         self.server.sql("CREATE DATABASE bulkhead OWNER bulkhead_registry")

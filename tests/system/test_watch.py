@@ -6,15 +6,17 @@ import time
 import psutil
 import pytest
 
+from database import ENTER
 from flowfix import Plant
-from pgserver import Server, give_to_engine_user, wait_for
+from pgserver import POOL_PASSWORD, Bouncer, Server, give_to_engine_user, wait_for
+from pgwire import Wire
 
 FAST = {"watch_ms": 200}
 
 
 @pytest.fixture(scope="module")
 def plant():
-    plant = Plant()
+    plant = Plant(settings="bulkhead.audit_entries = 64\nbulkhead.audit_burst = 200")
     yield plant
     plant.close()
 
@@ -227,4 +229,138 @@ def test_every_start_checks(plant):
     first.process.wait()
     again = plant.daemon(**FAST)
     wait_for(lambda: server_of(again)["databases"][0]["checked_at"] > before, "the check at start")
+    again.close()
+
+
+# ---- refusals ----
+
+class Attacker:
+    """The tenant `mallory`, and `victim` beside it; connections through PgBouncer."""
+
+    def __init__(self, plant, daemon):
+        for name in ("mallory", "victim"):
+            assert daemon.onboard(name)["state"] == "succeeded"
+        self.plant, self.bouncer = plant, Bouncer(plant.server)
+        self.no, self.victim = (daemon.get(name)["no"] for name in ("mallory", "victim"))
+
+    def run(self, statement, times=1, sub="u-1"):
+        """[enter, statement, Sync] ${times} times on one connection; the answers."""
+        token = self.plant.server.token(self.no, "mallory", sub=sub)
+        with Wire(self.bouncer.port, "bulkhead_pool", POOL_PASSWORD, "shared1") as wire:
+            return [wire.pipeline([(ENTER, [token]), (statement, [])]) for _ in range(times)]
+
+    def attack(self, times=1):
+        answers = self.run(f"SELECT * FROM t{self.victim}.orders WHERE product = 4711", times)
+        assert {answer.code for answer in answers} == {"42501"}
+
+    def close(self):
+        self.bouncer.close()
+
+
+@pytest.fixture(scope="module")
+def attacker(plant):
+    daemon = plant.daemon(**FAST)
+    it = Attacker(plant, daemon)
+    daemon.close()
+    yield it
+    it.close()
+
+
+def audit(daemon, query=""):
+    items = pages(daemon, f"/v1/audit?limit=500&tenant=mallory{query}")
+    assert [item["id"] for item in items] == sorted((item["id"] for item in items), reverse=True)
+    return items
+
+
+def wait_count(daemon, count, query=""):
+    """Until so many refusals are listed, counted ones included."""
+    total = lambda: sum(item["count"] for item in pages(daemon, f"/v1/audit?limit=500{query}"))
+    try:
+        wait_for(lambda: total() >= count, "refusals are listed", 15)
+    except TimeoutError:
+        pass
+    assert total() == count
+
+
+def forget(plant):
+    plant.registry("DELETE FROM audit")
+
+
+def test_a_refusal_is_listed_once(plant, daemon, attacker):
+    wait_for(lambda: server_of(daemon)["state"] != "unknown", "the server is read")
+    forget(plant)
+    assert attacker.run("SELECT count(*) FROM orders")[0].code is None
+    attacker.attack()
+    wait_count(daemon, 1)
+    item, = audit(daemon)
+    assert list(item) == ["id", "kind", "at", "tenant", "no", "subject", "server", "database", "object", "code", "title",
+                          "message", "fingerprint", "count"]
+    assert (item["kind"], item["tenant"], item["no"], item["subject"], item["server"], item["database"], item["code"]) == (
+        "refused", "mallory", attacker.no, "u-1", "main", "shared1", "42501")
+    assert item["id"].startswith("aud_") and item["title"] == "Not permitted" and item["message"] and item["fingerprint"]
+    assert f"t{attacker.victim}" in item["object"] and "4711" not in str(item)
+    time.sleep(1)  # five more readings
+    assert len(audit(daemon)) == 1
+    assert audit(daemon, "&code=TN005") == [] and audit(daemon, "&code=42501") == [item]
+
+
+def test_what_was_refused_while_the_daemon_was_away_comes_later_and_once(plant, attacker):
+    first = plant.daemon(**FAST)
+    wait_for(lambda: server_of(first)["state"] != "unknown", "the server is read")
+    forget(plant)
+    attacker.attack()
+    wait_count(first, 1)
+    first.signal(signal.SIGKILL)
+    first.process.wait()
+    attacker.attack()
+    again, beside = plant.daemon(**FAST), plant.daemon(**FAST)  # and two at once
+    wait_count(again, 2)
+    again.signal(signal.SIGSTOP)  # whoever reads is frozen, or has just been woken
+    attacker.attack()
+    wait_count(beside, 3)
+    again.signal(signal.SIGCONT)
+    time.sleep(1)
+    wait_count(beside, 3)
+    for daemon in (again, beside):
+        daemon.close()
+
+
+def test_a_new_ring_is_said(plant, daemon, attacker):
+    wait_for(lambda: server_of(daemon)["state"] != "unknown", "the server is read")
+    forget(plant)
+    attacker.attack()
+    wait_count(daemon, 1)
+    plant.server.stop("immediate")
+    plant.server.start()
+    wait_for(lambda: [i for i in pages(daemon, "/v1/audit") if i["kind"] == "restart"], "the restart is said", 30)
+    attacker.attack()
+    wait_count(daemon, 2)
+    assert [i["kind"] for i in pages(daemon, "/v1/audit")] == ["refused", "restart", "refused"]
+
+
+def test_a_flood_is_counted_to_the_last(plant, daemon, attacker):
+    """What the ring's rate limit holds back is not lost: the counts add up to what was refused."""
+    wait_for(lambda: server_of(daemon)["state"] != "unknown", "the server is read")
+    forget(plant)
+    attacker.attack(300)
+    wait_count(daemon, 300)
+    kinds = {item["kind"] for item in pages(daemon, "/v1/audit?limit=500")}
+    assert {"refused", "suppressed"} <= kinds <= {"refused", "suppressed", "dropped"}, kinds
+    time.sleep(1.2)
+    attacker.attack()  # the next entry tells of what is told already
+    wait_count(daemon, 301)
+
+
+def test_what_the_ring_dropped_is_counted(plant, attacker):
+    first = plant.daemon(**FAST)
+    wait_for(lambda: server_of(first)["state"] != "unknown", "the server is read")
+    forget(plant)
+    first.close()
+    time.sleep(5)  # the rate limit forgets the flood
+    attacker.attack(100)  # the ring holds 64
+    again = plant.daemon(**FAST)
+    wait_count(again, 100)
+    rows = pages(again, "/v1/audit?limit=500")
+    assert [(row["count"], row["tenant"]) for row in rows if row["kind"] == "dropped"] == [(36, None)]
+    assert said(again, "36 refusals were overwritten") == 1
     again.close()

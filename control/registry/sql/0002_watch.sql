@@ -5,21 +5,25 @@ ALTER TABLE server ADD COLUMN conninfo text;
 
 -- One daemon reads a server at a time: whoever holds the lease.
 CREATE TABLE server_watch (
-    server           text PRIMARY KEY REFERENCES server ON DELETE CASCADE,
-    owner            text,
-    lease_until      timestamptz,
-    state            text NOT NULL DEFAULT 'unknown' CHECK (state IN ('unknown', 'up', 'limited', 'down')),
-    message          text,                      -- why it is limited or down
-    extension        text,                      -- version in the database that is read
-    changed_at       timestamptz NOT NULL DEFAULT now(),
-    read_at          timestamptz,               -- the last complete reading
-    audit_epoch      bigint,                    -- the ring's: how far its entries are below
-    audit_seq        bigint NOT NULL DEFAULT 0,
-    audit_suppressed bigint NOT NULL DEFAULT 0  -- of that epoch, already told
+    server             text PRIMARY KEY REFERENCES server ON DELETE CASCADE,
+    owner              text,
+    lease_until        timestamptz,
+    state              text NOT NULL DEFAULT 'unknown' CHECK (state IN ('unknown', 'up', 'limited', 'down')),
+    message            text,                        -- why it is limited or down
+    extension          text,                        -- version in the database that is read
+    changed_at         timestamptz NOT NULL DEFAULT now(),
+    read_at            timestamptz,                 -- the last complete reading
+    -- The ring of refusals: which one, how far its entries are in `audit`, and of those that its rate
+    -- limit held back how many its entries told of, how many were told of before any entry did.
+    audit_epoch        bigint,
+    audit_seq          bigint NOT NULL DEFAULT 0,
+    audit_suppressed   bigint NOT NULL DEFAULT 0,
+    audit_unattributed bigint NOT NULL DEFAULT 0
 );
 
 -- Refusals, newest id last.  (server, epoch, seq) comes from the ring, so reading twice adds nothing.
--- kind: refused; suppressed: `count` more of this tenant that a rate limit kept out of the ring;
+-- kind: refused; suppressed: `count` more that a rate limit kept out of the ring, of this tenant, or
+-- without one where no later entry has told yet whose they were;
 -- dropped: `count` entries that the ring overwrote before they were read; restart: the server began
 -- a new ring, what was in the old one and not yet read is lost, and nobody knows how many.
 -- Rows are pruned by age and number (control/registry/audit.c), the rest is kept, also of tenants
