@@ -50,6 +50,7 @@ struct bh_edge_server {
     ngx_uint_t mode;              /* enum bh_edge_mode */
     ngx_uint_t resolve;           /* enum bh_edge_source */
     ngx_array_t *anonymous_paths; /* of ngx_str_t; NULL: none */
+    ngx_str_t websocket;          /* named location that proxies tunnels; empty: there are none */
 };
 
 /* ---- what is known of one request ---- */
@@ -275,6 +276,9 @@ void bh_edge_tokens_wipe(void);
  */
 enum bh_code bh_edge_limit(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
 
+/** bh_edge_digits(to, value): at most ten decimal digits; returns where they end. */
+u_char *bh_edge_digits(u_char *to, uint32_t value);
+
 /* ---- balancer.c ---- */
 
 /** bh_edge_endpoints(number, log): the parsed set of that number, kept; NULL where it is unusable.
@@ -306,11 +310,7 @@ ngx_int_t bh_edge_problem_handler(ngx_http_request_t *r);
 ngx_int_t bh_edge_meter(ngx_http_request_t *r);
 void bh_edge_meter_setup(void);
 
-/**
- * bh_edge_variables(cf):
- * Register $bulkhead_tenant, _tenant_no, _request_id, _code, _failed, and
- * _connection and _upgrade, what the proxy sends in these headers.
- */
+/** bh_edge_variables(cf): register $bulkhead_tenant, _tenant_no, _request_id, _code, _failed. */
 ngx_int_t bh_edge_variables(ngx_conf_t *cf);
 
 #endif

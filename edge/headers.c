@@ -323,8 +323,8 @@ local_port(ngx_http_request_t *r)
 {
     ngx_str_t text = {0, ngx_pnalloc(r->pool, sizeof("65535") - 1)};
     if (text.data != NULL) {
-        ngx_uint_t port = ngx_inet_get_port(r->connection->local_sockaddr);
-        text.len = (size_t)(ngx_sprintf(text.data, "%ui", port) - text.data);
+        uint32_t port = ngx_inet_get_port(r->connection->local_sockaddr);
+        text.len = (size_t)(bh_edge_digits(text.data, port) - text.data);
     }
     return text;
 }
@@ -350,7 +350,8 @@ bh_edge_headers_clean(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
      * The proxy does not pass Upgrade on, but it believes an application that
      * says 101 all the same: what came through that tunnel would pass us unseen.
      */
-    ctx->websocket = bh_edge_websocket_asked(r);
+    struct bh_edge_server *conf = ngx_http_get_module_srv_conf(r, ngx_http_bulkhead_module);
+    ctx->websocket = conf->websocket.len > 0 && bh_edge_websocket_asked(r);
     if (!ctx->websocket) {
         r->headers_in.upgrade = NULL;
     }

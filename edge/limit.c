@@ -26,8 +26,8 @@ take(_Atomic uint64_t *tat_ns, uint32_t rate, uint32_t burst)
     return answer;
 }
 
-static u_char *
-put_number(u_char *to, uint32_t value)
+u_char *
+bh_edge_digits(u_char *to, uint32_t value)
 {
     u_char digits[10];
     size_t at = sizeof(digits);
@@ -52,9 +52,9 @@ add_headers(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_bucket_ans
     ngx_str_t policy = {policy_len, text};
     ngx_str_t state = {0, text + policy_len};
     u_char *end = ngx_cpymem(state.data, left, sizeof(left) - 1);
-    end = put_number(end, answer.allowed ? answer.left : 0);
+    end = bh_edge_digits(end, answer.allowed ? answer.left : 0);
     end = ngx_cpymem(end, ";t=", 3);
-    end = put_number(end, answer.next_s);
+    end = bh_edge_digits(end, answer.next_s);
     state.len = (size_t)(end - state.data);
     if (bh_edge_header_out(r, "RateLimit-Policy", policy) == NULL ||
         bh_edge_header_out(r, "RateLimit", state) == NULL) {
@@ -64,7 +64,7 @@ add_headers(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_bucket_ans
         return true;
     }
     ngx_str_t wait = {0, end};
-    wait.len = (size_t)(put_number(end, answer.next_s > 1 ? answer.next_s : 1) - end);
+    wait.len = (size_t)(bh_edge_digits(end, answer.next_s > 1 ? answer.next_s : 1) - end);
     return bh_edge_header_out(r, "Retry-After", wait) != NULL;
 }
 

@@ -89,15 +89,7 @@ bh_edge_meter(ngx_http_request_t *r)
     return NGX_OK;
 }
 
-enum variable {
-    VAR_TENANT,
-    VAR_TENANT_NO,
-    VAR_REQUEST_ID,
-    VAR_CODE,
-    VAR_FAILED,
-    VAR_CONNECTION,
-    VAR_UPGRADE
-};
+enum variable { VAR_TENANT, VAR_TENANT_NO, VAR_REQUEST_ID, VAR_CODE, VAR_FAILED };
 
 /* For `access_log … if=`: a map of $status would cost each request more than the rest of its log
  * phase. */
@@ -133,12 +125,6 @@ value_of(ngx_http_request_t *r, struct bh_edge_ctx *ctx, enum variable variable)
     case VAR_FAILED:
         text = failed(r);
         break;
-    case VAR_CONNECTION:
-        text = ctx->websocket ? (ngx_str_t)ngx_string("upgrade") : text;
-        break;
-    case VAR_UPGRADE:
-        text = ctx->websocket ? (ngx_str_t)ngx_string("websocket") : text;
-        break;
     }
     return text;
 }
@@ -171,8 +157,6 @@ bh_edge_variables(ngx_conf_t *cf)
         {ngx_string("bulkhead_request_id"), VAR_REQUEST_ID},
         {ngx_string("bulkhead_code"), VAR_CODE},
         {ngx_string("bulkhead_failed"), VAR_FAILED},
-        {ngx_string("bulkhead_connection"), VAR_CONNECTION},
-        {ngx_string("bulkhead_upgrade"), VAR_UPGRADE},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         ngx_str_t name = table[i].name;

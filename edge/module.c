@@ -31,6 +31,7 @@ merge_server(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_bitmask_value(
         conf->resolve, prev->resolve, NGX_CONF_BITMASK_SET | BH_EDGE_BY_HOST);
     ngx_conf_merge_ptr_value(conf->anonymous_paths, prev->anonymous_paths, NULL);
+    ngx_conf_merge_str_value(conf->websocket, prev->websocket, "");
     struct bh_edge_main *main = ngx_http_conf_get_module_main_conf(cf, ngx_http_bulkhead_module);
     if (conf->mode != BH_EDGE_OFF && (main->snapshot.len == 0 || main->keyring.len == 0 ||
                                          main->counters.len == 0 || main->base_domain.len == 0)) {
@@ -45,6 +46,7 @@ merge_server(ngx_conf_t *cf, void *parent, void *child)
 /* nginx wants its messages and names writable. */
 static char duplicate[] = "is duplicate";
 static char bad_domain[] = "must be a domain without dots at its ends";
+static char bad_location[] = "must be a named location (@name)";
 static char module_name[] = "ngx_http_bulkhead_module";
 static char range_filter_name[] = "ngx_http_range_header_filter_module";
 
@@ -77,6 +79,13 @@ set_base_domain(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return bad_domain;
     }
     return NGX_CONF_OK;
+}
+
+static char *
+set_websocket(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_str_t *name = &((ngx_str_t *)cf->args->elts)[1];
+    return name->data[0] == '@' ? ngx_conf_set_str_slot(cf, cmd, conf) : bad_location;
 }
 
 static char *
@@ -115,6 +124,8 @@ static ngx_command_t commands[] = {
     {ngx_string("bulkhead_anonymous_path"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE1,
         ngx_conf_set_str_array_slot, NGX_HTTP_SRV_CONF_OFFSET,
         offsetof(struct bh_edge_server, anonymous_paths), NULL},
+    {ngx_string("bulkhead_websocket"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE1,
+        set_websocket, NGX_HTTP_SRV_CONF_OFFSET, offsetof(struct bh_edge_server, websocket), NULL},
     {ngx_string("bulkhead_snapshot"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_path,
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, snapshot), NULL},
     {ngx_string("bulkhead_keyring"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_path,
@@ -253,7 +264,13 @@ gate(ngx_http_request_t *r)
     }
     ctx->admitted = 1;
     bh_edge_stream_begin(r, ctx);
-    return NGX_DECLINED;
+    if (!ctx->websocket) {
+        return NGX_DECLINED;
+    }
+    /* It begins there anew, and comes by here admitted. */
+    (void)ngx_http_named_location(r, &conf->websocket);
+    ngx_http_finalize_request(r, NGX_DONE);
+    return NGX_DONE;
 }
 
 static ngx_int_t
