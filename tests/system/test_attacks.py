@@ -48,6 +48,9 @@ def controls():
     return set()
 
 
+BASES = {}  # by place: nothing may change it, so it is looked at once
+
+
 def check(place, admin, controls, case):
     _, path, sql, leak, control = case
     assert leak in ("rows", "write", "role", "stays", "text")
@@ -56,9 +59,14 @@ def check(place, admin, controls, case):
         # A control may end with an error of its own that shows what it has read.
         assert all(a.code in (None, "ZZ002") for a in good) or "1 / count" in control, [a.errors for a in good]
         controls.add((place, control))
-    base = baseline(place, admin)
+    if place not in BASES:
+        BASES[place] = baseline(place, admin)
+    base = BASES[place]
     for run in runs(place, path):
-        assert violations(place, admin, base, run, sql) == [], run.__name__
+        found = violations(place, admin, base, run, sql)
+        if found:
+            del BASES[place]  # the next case shall not fail for this one
+        assert found == [], run.__name__
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
