@@ -117,6 +117,9 @@ int bh_cmd_usage(struct bh_cli *cli);
 int bh_cmd_audit_list(struct bh_cli *cli);
 int bh_cmd_server_list(struct bh_cli *cli);
 int bh_cmd_selfcheck(struct bh_cli *cli);
+int bh_cmd_adopt(struct bh_cli *cli);
+int bh_cmd_lint(struct bh_cli *cli);
+int bh_cmd_explain_access(struct bh_cli *cli);
 int bh_cmd_version(struct bh_cli *cli);
 int bh_cmd_help(struct bh_cli *cli);
 

@@ -68,6 +68,23 @@ const struct bh_command bh_commands[] = {
         "Each database with tenants is looked at when the control plane starts, and daily.\n"
         "--now has all of them looked at again and waits for that.",
         bh_cmd_selfcheck, false},
+    {"adopt", "", 0, 0, BH_OPT_BIT(DATABASE) | BH_OPT_BIT(TENANT_COLUMN) | BH_OPT_BIT(OUT), TJ,
+        "look at an existing database, and write the SQL that brings it under Bulkhead",
+        "Reads the catalogue of the database in a read-only transaction and prints its tables, whose\n"
+        "their rows are, which mode of isolation fits, and what a person has to decide first (exit 2).\n"
+        "--out writes a script for psql, to be read and tried on a copy before it is run.",
+        bh_cmd_adopt, false},
+    {"lint", "", 0, 0, BH_OPT_BIT(DATABASE), TJ,
+        "the holes of a database through which tenants reach one another (exit 2: errors)",
+        "By the rules of bulkhead.lint(), in any PostgreSQL database; without --database in the first\n"
+        "shared one of the local set-up.  A fix that begins with an upper-case word is SQL.",
+        bh_cmd_lint, false},
+    {"explain access", "<sql>", 1, 1, BH_OPT_BIT(TENANT) | BH_OPT_BIT(DATABASE), TJ,
+        "which guard, right or policy decides on a statement of a tenant (exit 2: refused)",
+        "Runs the statement as the tenant, in a read-only transaction that is rolled back, and shows\n"
+        "for each table what the tenant may do, which policy holds, and how many of its rows it sees.\n"
+        "The tenant token (use job) is BULKHEAD_TENANT_TOKEN, else it is asked of the control plane.",
+        bh_cmd_explain_access, false},
     {"version", "", 0, 0, 0, TJ, "print the version", NULL, bh_cmd_version, false},
     {"help", "[command]", 0, 3, 0, TJ, "print this, or what a command takes", NULL,
         bh_cmd_help, false},

@@ -59,6 +59,8 @@ static const struct {
     {"failed", BH_COLOR_RED},
     {"undone", BH_COLOR_RED},
     {"down", BH_COLOR_RED},
+    {"error", BH_COLOR_RED},
+    {"warning", BH_COLOR_YELLOW},
 };
 
 enum bh_color

@@ -288,28 +288,41 @@ escape(struct bh_arena *arena, const char *text)
     return bh_buf_ok(&buf) ? bh_buf_str(&buf).data : NULL;
 }
 
+/* ${user}'s libpq URI of the first shared database at ${port}; NULL: out of memory. */
+static const char *
+database_url(const struct bh_state *state, struct bh_arena *arena, const char *user, long port)
+{
+    const char *path = escape(arena, state->path);
+
+    if (path == NULL)
+        return NULL;
+    return bh_arena_printf(
+        arena, "postgresql://%s@127.0.0.1:%ld/shared1?passfile=%s/pgpass", user, port, path);
+}
+
+const char *
+bh_status_admin_url(const struct bh_state *state, struct bh_arena *arena)
+{
+    return database_url(state, arena, "postgres", state->ports[BH_PORT_POSTGRES]);
+}
+
 static int
 print_env(const struct bh_cli *cli, const struct bh_state *state)
 {
     const long *ports = state->ports;
-    const char *path = escape(cli->arena, state->path);
-    char text[4 * PATH_MAX];
+    const char *pool = database_url(state, cli->arena, "bulkhead_pool", ports[BH_PORT_PGBOUNCER]);
+    const char *admin = bh_status_admin_url(state, cli->arena);
+    char text[64];
 
-    if (path == NULL)
+    if (pool == NULL || admin == NULL)
         return bh_cli_no_memory();
     (void)snprintf(text, sizeof(text), "http://127.0.0.1:%ld", ports[BH_PORT_CONTROL]);
     print_variable("BULKHEAD_URL", text);
     (void)snprintf(text, sizeof(text), "http://127.0.0.1:%ld", ports[BH_PORT_EDGE]);
     print_variable("BULKHEAD_EDGE_URL", text);
     print_variable("BULKHEAD_STATE", state->path);
-    (void)snprintf(text, sizeof(text),
-        "postgresql://bulkhead_pool@127.0.0.1:%ld/shared1?passfile=%s/pgpass",
-        ports[BH_PORT_PGBOUNCER], path);
-    print_variable("DATABASE_URL", text);
-    (void)snprintf(text, sizeof(text),
-        "postgresql://postgres@127.0.0.1:%ld/shared1?passfile=%s/pgpass", ports[BH_PORT_POSTGRES],
-        path);
-    print_variable("ADMIN_DATABASE_URL", text);
+    print_variable("DATABASE_URL", pool);
+    print_variable("ADMIN_DATABASE_URL", admin);
     return BH_EXIT_OK;
 }
 

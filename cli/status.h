@@ -15,6 +15,10 @@
  */
 json_t *bh_status_read(const struct bh_cli *cli, const struct bh_state *state);
 
+/** bh_status_admin_url(state, arena): the superuser's libpq URI of the first shared database, with
+ * its passfile, in ${arena}; NULL: out of memory. */
+const char *bh_status_admin_url(const struct bh_state *state, struct bh_arena *arena);
+
 /** bh_status_up(status): are all components up? */
 bool bh_status_up(const json_t *status);
 

@@ -65,7 +65,6 @@ tenant_column AS (
 rowtab AS (
     SELECT r.*, c.attnum, c.name AS col, c.filled FROM rel r LEFT JOIN tenant_column c ON c.relid = r.oid
     WHERE r.kind IN ('r', 'p') AND NOT r.shared AND r.no IS NULL AND (c.relid IS NOT NULL
-        OR r.ns IN (SELECT n.oid FROM tenant t JOIN ns n ON n.name = t.schema WHERE t.mode = 'row')
         OR EXISTS (SELECT FROM rel_grant g WHERE g.oid = r.oid AND g.grantee IN (SELECT oid FROM row_role UNION SELECT role FROM pool)))),
 tenanted AS (
     SELECT oid FROM rowtab UNION ALL SELECT oid FROM rel WHERE kind IN ('r', 'p') AND no IS NOT NULL),

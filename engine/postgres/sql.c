@@ -89,7 +89,7 @@ bh_sql_send(PGconn *conn, const struct bh_sql_call *call)
 }
 
 enum bh_code
-bh_sql_connect(const char *conninfo, const char *database, int timeout_s, PGconn **ret_conn,
+bh_sql_open(const char *conninfo, const char *database, int timeout_s, PGconn **ret_conn,
     struct bh_error *err)
 {
     char timeout[16];
@@ -109,6 +109,16 @@ bh_sql_connect(const char *conninfo, const char *database, int timeout_s, PGconn
         PQfinish(conn);
         return code;
     }
+    *ret_conn = conn;
+    return BH_OK;
+}
+
+enum bh_code
+bh_sql_connect(const char *conninfo, const char *database, int timeout_s, PGconn **ret_conn,
+    struct bh_error *err)
+{
+    PGconn *conn;
+    BH_TRY(bh_sql_open(conninfo, database, timeout_s, &conn, err));
     const struct bh_sql_call pin = {
         .sql = "SET search_path = pg_catalog", .timeout_ms = timeout_s * 1000};
     enum bh_code code = bh_sql_call(conn, &pin, NULL, err);

@@ -24,6 +24,13 @@ enum bh_code bh_sql_connect(const char *conninfo, const char *database, int time
     PGconn **ret_conn, struct bh_error *err) BH_MUSTCHECK;
 
 /**
+ * bh_sql_open(conninfo, database, timeout_s, ret_conn, err):
+ * The same, with no setting changed: as an application would connect.
+ */
+enum bh_code bh_sql_open(const char *conninfo, const char *database, int timeout_s,
+    PGconn **ret_conn, struct bh_error *err) BH_MUSTCHECK;
+
+/**
  * bh_sql_exec(conn, sql, count, params, ret_result, err):
  * Run one statement with text parameters (0 and NULL: none).  ${ret_result} may
  * be NULL, else the caller PQclears it.  BH_E_UNAVAILABLE where the connection

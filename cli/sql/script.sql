@@ -1,0 +1,2 @@
+EOF
+rm -f 'script.sql' ; ls; date
