@@ -50,6 +50,10 @@ struct bh_edge_server {
     ngx_uint_t mode;              /* enum bh_edge_mode */
     ngx_uint_t resolve;           /* enum bh_edge_source */
     ngx_array_t *anonymous_paths; /* of ngx_str_t; NULL: none */
+    ngx_shm_zone_t *failures;     /* NULL: wrong credentials are not limited */
+    ngx_uint_t failure_rate;      /* a second */
+    ngx_uint_t failure_burst;
+    bool failure_loopback;        /* clients of this machine too */
     ngx_str_t websocket;          /* named location that proxies tunnels; empty: there are none */
 };
 
@@ -254,6 +258,22 @@ bool bh_edge_is_anonymous(
 enum bh_code bh_edge_bearer(
     ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str *ret_token);
 
+/* ---- failures.c ---- */
+
+/** bh_edge_failures_set(cf, cmd, conf): the directive `bulkhead_failed_credentials`. */
+char *bh_edge_failures_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/**
+ * bh_edge_failures_check(r, ctx, ret_reason):
+ * May this client have another credential verified?  BH_E_RATE_LIMITED with a
+ * reason, and a Retry-After in the answer, where it showed too many wrong ones.
+ */
+enum bh_code bh_edge_failures_check(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
+
+/** bh_edge_failures_count(r): this client showed a wrong credential. */
+void bh_edge_failures_count(ngx_http_request_t *r);
+
 /* ---- token.c ---- */
 
 /**
@@ -275,6 +295,9 @@ void bh_edge_tokens_wipe(void);
  * request is only observed.
  */
 enum bh_code bh_edge_limit(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
+
+/** bh_edge_monotonic_ns(): nanoseconds of CLOCK_MONOTONIC. */
+uint64_t bh_edge_monotonic_ns(void);
 
 /** bh_edge_digits(to, value): at most ten decimal digits; returns where they end. */
 u_char *bh_edge_digits(u_char *to, uint32_t value);

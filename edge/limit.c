@@ -5,8 +5,8 @@
 
 #include "core/bucket.h"
 
-static uint64_t
-monotonic_ns(void)
+uint64_t
+bh_edge_monotonic_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -16,7 +16,7 @@ monotonic_ns(void)
 static struct bh_bucket_answer
 take(_Atomic uint64_t *tat_ns, uint32_t rate, uint32_t burst)
 {
-    uint64_t now = monotonic_ns();
+    uint64_t now = bh_edge_monotonic_ns();
     uint64_t old = atomic_load_explicit(tat_ns, memory_order_relaxed);
     struct bh_bucket_answer answer;
     do {

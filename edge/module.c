@@ -32,6 +32,12 @@ merge_server(ngx_conf_t *cf, void *parent, void *child)
         conf->resolve, prev->resolve, NGX_CONF_BITMASK_SET | BH_EDGE_BY_HOST);
     ngx_conf_merge_ptr_value(conf->anonymous_paths, prev->anonymous_paths, NULL);
     ngx_conf_merge_str_value(conf->websocket, prev->websocket, "");
+    if (conf->failures == NULL) {
+        conf->failures = prev->failures;
+        conf->failure_rate = prev->failure_rate;
+        conf->failure_burst = prev->failure_burst;
+        conf->failure_loopback = prev->failure_loopback;
+    }
     struct bh_edge_main *main = ngx_http_conf_get_module_main_conf(cf, ngx_http_bulkhead_module);
     if (conf->mode != BH_EDGE_OFF && (main->snapshot.len == 0 || main->keyring.len == 0 ||
                                          main->counters.len == 0 || main->base_domain.len == 0)) {
@@ -124,6 +130,9 @@ static ngx_command_t commands[] = {
     {ngx_string("bulkhead_anonymous_path"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE1,
         ngx_conf_set_str_array_slot, NGX_HTTP_SRV_CONF_OFFSET,
         offsetof(struct bh_edge_server, anonymous_paths), NULL},
+    {ngx_string("bulkhead_failed_credentials"),
+        NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE23, bh_edge_failures_set,
+        NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
     {ngx_string("bulkhead_websocket"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE1,
         set_websocket, NGX_HTTP_SRV_CONF_OFFSET, offsetof(struct bh_edge_server, websocket), NULL},
     {ngx_string("bulkhead_snapshot"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_path,
@@ -230,13 +239,28 @@ post_read(ngx_http_request_t *r)
     return NGX_DECLINED;
 }
 
+/* Verify a credential, and remember the address that showed a wrong one. */
+static enum bh_code
+authenticate(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str *ret_token,
+    const char **ret_reason)
+{
+    struct bh_str credential;
+    enum bh_code code = bh_edge_bearer(r, ctx, &credential);
+    if (code == BH_OK) {
+        code = bh_edge_token(r, ctx, credential, ret_token, ret_reason);
+    }
+    if (code == BH_E_TOKEN_INVALID || code == BH_E_TOKEN_EXPIRED ||
+        code == BH_E_TOKEN_TENANT_MISMATCH) {
+        bh_edge_failures_count(r);
+    }
+    return code;
+}
+
 static enum bh_code
 admit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
 {
-    struct bh_str credential;
     struct bh_str token;
-    BH_TRY(bh_edge_bearer(r, ctx, &credential));
-    BH_TRY(bh_edge_token(r, ctx, credential, &token, ret_reason));
+    BH_TRY(authenticate(r, ctx, &token, ret_reason));
     /* After the credential: a flood of bad ones must not drain the tenant's bucket. */
     BH_TRY(bh_edge_limit(r, ctx));
     return ctx->observed || bh_edge_headers_inject(r, ctx, token) ? BH_OK : BH_E_NO_MEMORY;

@@ -237,11 +237,12 @@ is_fresh(const struct bh_edge_ctx *ctx, const struct entry *entry)
 /* An entry for a credential that is not cached: verify it, or word the anonymous one. */
 static enum bh_code
 admit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str credential,
-    struct entry **ret_entry)
+    struct entry **ret_entry, const char **ret_reason)
 {
     struct bh_edge_verdict verdict = {
         .sub = BH_STR("anonymous"), .scope = BH_STR("anonymous"), .until_s = INT64_MAX};
     if (credential.len > 0) {
+        BH_TRY(bh_edge_failures_check(r, ctx, ret_reason));
         BH_TRY(bh_edge_verify(r, ctx, credential, &verdict));
     }
     *ret_entry = insert(ctx, credential, &verdict);
@@ -257,7 +258,7 @@ bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str cred
     }
     struct entry *entry = find(ctx, credential);
     if (entry == NULL) {
-        BH_TRY(admit(r, ctx, credential, &entry));
+        BH_TRY(admit(r, ctx, credential, &entry, ret_reason));
     }
     if (!is_fresh(ctx, entry)) {
         enum bh_code code = mint(ctx, entry, ret_reason);

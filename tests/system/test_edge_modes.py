@@ -215,6 +215,58 @@ def test_suspended_tenant_is_423(edge):
     assert edge.get("globex.localhost", "/orders", bearer).status == 200
 
 
+# ---- wrong credentials ----
+
+def limited(text):
+    return text.replace("bulkhead on;", "bulkhead on; bulkhead_failed_credentials 1r/s burst=5 loopback;")
+
+
+def test_address_that_shows_wrong_credentials_has_to_wait(edge):
+    slow = start(lambda text: limited(text).replace("worker_processes 1", "worker_processes 2"))
+    try:
+        good = slow.bearer(slow.acme)
+        used = slow.bearer(slow.globex)
+        assert slow.get("globex.localhost", "/orders", used).status == 200
+        codes = [slow.get("acme.localhost", "/orders", "Authorization: " + value).code
+                 for value in ["Bearer junk", "Basic YTpi", "Bearer a.b.c", used.split(": ")[1], "Bearer x"]]
+        assert codes == ["token-invalid"] * 3 + ["token-tenant-mismatch", "token-invalid"]
+        refused = slow.get("acme.localhost", "/orders", "Authorization: Bearer more")
+        assert (refused.status, refused.code, refused.get("RateLimit")) == (429, "rate-limited", None)
+        assert int(refused.get("Retry-After")) >= 1 and "wrong credentials" in refused.json()["detail"]
+        # Not even a right one is looked at, unless it was verified before; anonymous paths serve.
+        assert slow.get("acme.localhost", "/orders", good).code == "rate-limited"
+        assert slow.get("acme.localhost", "/").status == 200
+        time.sleep(1.1)
+        assert slow.get("acme.localhost", "/orders", good).status == 200
+        for _ in range(6):
+            slow.get("acme.localhost", "/orders", "Authorization: Bearer junk")
+        assert slow.get("acme.localhost", "/orders", good).status == 200
+        assert slow.settled(slow.acme, 10)["limited"] >= 2
+    finally:
+        slow.stop()
+    for _ in range(20):  # off unless configured
+        assert edge.get("acme.localhost", "/orders", "Authorization: Bearer junk").code == "token-invalid"
+
+
+def test_loopback_is_exempt_by_default():
+    exempt = start(lambda text: limited(text).replace(" loopback;", ";"))
+    try:
+        for _ in range(10):
+            assert exempt.get("acme.localhost", "/orders", "Authorization: Bearer junk").code == "token-invalid"
+    finally:
+        exempt.stop()
+
+
+@pytest.mark.parametrize("words", ["0r/s burst=1", "1r/s burst=0", "1 burst=1", "1r/s 5", "1r/s burst=5 lo", "1r/m burst=5"])
+def test_bad_rate_is_refused_at_start(words):
+    bad = Edge(edit=lambda text: text.replace("bulkhead on;", f"bulkhead on; bulkhead_failed_credentials {words};"))
+    try:
+        with pytest.raises(AssertionError, match="must be <n>r/s burst=<n>"):
+            bad.start()
+    finally:
+        bad.stop()
+
+
 # ---- observe ----
 
 @pytest.fixture
