@@ -18,8 +18,7 @@
  * comes after all tells the others only: the sum of all counts is the truth.
  */
 static const char add_sql[] =
-    "WITH entry AS (SELECT e.seq, nullif(e.no, 0) AS no,"
-    "  coalesce(t.id, nullif(left(e.tenant, 63), '')) AS tenant,"
+    "WITH entry AS (SELECT e.seq, t.no, t.id AS tenant,"
     "  nullif(left(e.subject, 255), '') AS subject, nullif(left(e.database, 63), '') AS database,"
     "  nullif(left(e.object, 300), '') AS object, left(e.sqlstate, 5) AS sqlstate,"
     "  left(e.message, 1000) AS message, nullif(left(e.fingerprint, 2000), '') AS fingerprint,"
@@ -29,7 +28,8 @@ static const char add_sql[] =
     "  (sum(greatest(e.suppressed, 0)) OVER (ORDER BY e.seq))::bigint AS sum"
     "  FROM jsonb_to_recordset($4::jsonb) AS e (seq bigint, at timestamptz, no int, tenant text,"
     "   subject text, database text, object text, sqlstate text, message text, fingerprint text,"
-    "   suppressed bigint) LEFT JOIN tenant t ON t.no = e.no WHERE e.seq > $3::bigint),"
+    "   suppressed bigint) LEFT JOIN tenant t ON t.no = e.no AND t.server = $1"
+    "   WHERE e.seq > $3::bigint),"
     " told AS (SELECT $6::bigint + t.sum AS by_entries, $7::bigint - least($7, t.sum) AS without"
     "  FROM (SELECT coalesce(max(sum), 0) AS sum FROM entry) t),"
     " rest AS (SELECT CASE WHEN $9::boolean"

@@ -25,8 +25,9 @@ struct bh_audit_added {
  * Keep what ${batch} holds beyond what was read of that ring before, and where
  * the reading stands, in one transaction: entries that come twice are kept once.
  * A gap in the numbers, entries held back by a rate limit and a new ring each
- * become a row of their own, so that nobody takes silence for peace.  The name
- * of a tenant is that of its number in this registry, not what the server says.
+ * become a row of their own, so that nobody takes silence for peace.  A server
+ * speaks for the tenants that it holds: of others a row has neither number nor
+ * name, and names are those of this registry, not what the server says.
  */
 enum bh_code bh_audit_add(struct bh_db *db, const struct bh_audit_batch *batch,
     struct bh_audit_added *ret_added, struct bh_error *err) BH_MUSTCHECK;

@@ -364,3 +364,129 @@ def test_what_the_ring_dropped_is_counted(plant, attacker):
     assert [(row["count"], row["tenant"]) for row in rows if row["kind"] == "dropped"] == [(36, None)]
     assert said(again, "36 refusals were overwritten") == 1
     again.close()
+
+
+# ---- usage ----
+
+METERS = ("db_statements", "db_rows", "db_active_us", "db_blocks_hit", "db_blocks_read", "db_blocks_dirtied", "db_temp_bytes",
+          "db_wal_bytes", "db_errors")
+
+
+def booked(daemon, tenant):
+    """The tenant's database meters as the API has them."""
+    totals = dict.fromkeys(METERS, 0)
+    for item in pages(daemon, f"/v1/usage?limit=500&tenant={tenant}"):
+        totals[item["meter"]] += item["value"]
+    return totals
+
+
+def counted(plant, no):
+    """The same as PostgreSQL has them now."""
+    rows = dict(plant.server.sql("SELECT meter, value FROM bulkhead.usage WHERE no = %s", (no,)))
+    return {meter: int(rows.get(meter, 0)) for meter in METERS}
+
+
+def wait_booked(plant, daemon, attacker, plus=None):
+    """Until the API says what PostgreSQL does (and ${plus} of earlier lives of its counters)."""
+    plus = plus or dict.fromkeys(METERS, 0)
+    want = lambda: {meter: value + plus[meter] for meter, value in counted(plant, attacker.no).items()}
+    try:
+        wait_for(lambda: booked(daemon, "mallory") == want(), "usage is booked", 15)
+    except TimeoutError:
+        pass
+    assert booked(daemon, "mallory") == want()
+    return want()
+
+
+WORK = "INSERT INTO products (name) SELECT repeat('x', 200) FROM generate_series(1, 100)"
+
+
+def test_usage_is_what_the_server_counted(plant, daemon, attacker):
+    wait_state(daemon, "up")
+    before = wait_booked(plant, daemon, attacker)
+    assert {answer.code for answer in attacker.run(WORK, 3)} == {None}
+    attacker.attack()
+    wait_for(lambda: counted(plant, attacker.no)["db_rows"] >= before["db_rows"] + 300, "the backends flush")
+    after = wait_booked(plant, daemon, attacker)
+    grown = {meter: after[meter] - before[meter] for meter in METERS}
+    assert grown["db_rows"] >= 300 and grown["db_wal_bytes"] > 60000 and grown["db_errors"] == 1, grown
+    assert grown["db_statements"] >= 3 and grown["db_active_us"] > 0 and grown["db_blocks_hit"] > 0, grown
+    status, page = daemon.call("GET", "/v1/usage?tenant=mallory&meter=db_rows")
+    assert status == 200 and {item["meter"] for item in page["items"]} == {"db_rows"}
+    assert booked(daemon, "victim")["db_rows"] == counted(plant, attacker.victim)["db_rows"]
+
+
+def test_no_kill_of_the_daemon_counts_twice_or_loses(plant, attacker):
+    daemon = plant.daemon(**FAST)
+    wait_state(daemon, "up")
+    wait_booked(plant, daemon, attacker)
+    for _ in range(4):
+        assert attacker.run(WORK, 2)[1].code is None
+        daemon.signal(signal.SIGKILL)
+        daemon.process.wait()
+        assert attacker.run(WORK, 2)[1].code is None
+        daemon.close()
+        daemon = plant.daemon(**FAST)
+        beside = plant.daemon(**FAST)
+        assert attacker.run(WORK, 2)[1].code is None
+        wait_booked(plant, daemon, attacker)
+        beside.signal(signal.SIGKILL)
+        beside.process.wait()
+    wait_booked(plant, daemon, attacker)
+    daemon.close()
+
+
+def test_what_a_crash_of_postgresql_loses_is_bounded(plant, daemon, attacker):
+    """A shutdown loses nothing; a crash what was counted since the last reading, and nothing counts twice."""
+    wait_state(daemon, "up")
+    before = wait_booked(plant, daemon, attacker)
+    plant.server.stop()
+    plant.server.start()
+    assert attacker.run(WORK, 2)[-1].code is None
+    wait_for(lambda: counted(plant, attacker.no)["db_rows"] >= before["db_rows"] + 200, "the counters went on", 20)
+    kept = wait_booked(plant, daemon, attacker)
+    assert kept["db_rows"] >= before["db_rows"] + 200
+    for process in Second.processes(type("Main", (), {"server": plant.server})):
+        process.kill()
+    wait_for(lambda: not psutil.pid_exists(plant.server.postmaster()), "PostgreSQL is gone")
+    plant.server.start()
+    wait_for(lambda: server_of(daemon)["state"] == "up" and counted(plant, attacker.no)["db_rows"] == 0,
+             "the counters begin anew", 40)
+    assert attacker.run(WORK, 2)[-1].code is None
+    wait_for(lambda: counted(plant, attacker.no)["db_rows"] >= 200, "the backends flush")
+    assert wait_booked(plant, daemon, attacker, kept)["db_rows"] >= kept["db_rows"] + 200
+
+
+def test_a_server_speaks_for_its_own_tenants_only(plant, daemon, attacker, second):
+    """A server that lies (its owner replaced the view and the ring) books nothing on others and breaks nothing."""
+    wait_state(daemon, "up")
+    it = second()
+    wait_state(daemon, "up", "second")
+    mine = booked(daemon, "mallory")
+    forget(plant)
+    it.server.sql(f"""
+        CREATE OR REPLACE VIEW bulkhead.usage AS
+            SELECT 'postgres-main' AS source, 1::bigint AS file_epoch, now() AS sampled_at, n AS no, 'db_rows' AS meter,
+                   9000000000000000000 AS value FROM unnest(ARRAY[{attacker.no}, 2147483647]) n;
+        ALTER EXTENSION bulkhead DROP FUNCTION bulkhead.audit_read(bigint, int);
+        ALTER EXTENSION bulkhead DROP FUNCTION bulkhead.audit_state();
+        DROP FUNCTION bulkhead.audit_read(bigint, int), bulkhead.audit_state();
+        CREATE FUNCTION bulkhead.audit_state(OUT epoch bigint, OUT head bigint, OUT oldest bigint, OUT suppressed bigint)
+            LANGUAGE sql AS 'SELECT 5::bigint, 9223372036854775807, 1::bigint, 0::bigint';
+        CREATE FUNCTION bulkhead.audit_read(after bigint, most int) RETURNS TABLE (epoch bigint, seq bigint, at timestamptz,
+            no int, tenant text, subject text, database text, object text, sqlstate text, message text, fingerprint text,
+            suppressed bigint) LANGUAGE sql AS $$
+            SELECT 5::bigint, 1::bigint, 'infinity'::timestamptz, {attacker.no}, 'victim', repeat('s', 10000), '', NULL, 'TN00123',
+                   repeat('m', 100000), '', -5::bigint WHERE after < 1 $$""", database="second1")
+    wait_for(lambda: [i for i in pages(daemon, "/v1/audit") if i["server"] == "second"], "its entry is there", 20)
+    row, = [i for i in pages(daemon, "/v1/audit") if i["server"] == "second" and i["kind"] == "refused"]
+    assert (row["tenant"], row["no"], row["code"], row["count"]) == (None, None, "TN001", 1)
+    assert len(row["message"]) == 1000 and len(row["subject"]) == 255
+    time.sleep(1)
+    assert booked(daemon, "mallory") == mine
+    assert server_of(daemon)["state"] == "up"
+    it.server.sql("CREATE OR REPLACE VIEW bulkhead.usage AS SELECT 'x' AS source, 1::bigint AS file_epoch, now() AS sampled_at,"
+                  f" {attacker.no} AS no, 'db_rows' AS meter, -1::bigint AS value", database="second1")
+    wait_state(daemon, "limited", "second")
+    assert "no counter" in server_of(daemon, "second")["message"]
+    assert server_of(daemon)["state"] == "up" and booked(daemon, "mallory") == mine
