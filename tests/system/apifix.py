@@ -46,8 +46,8 @@ class Answer:
 class Api:
     """One bulkheadd process."""
 
-    def __init__(self, registry):
-        self.registry, self.port = registry, PORTS.take()
+    def __init__(self, registry, **options):
+        self.registry, self.port, self.options = registry, PORTS.take(), options
         self.log = registry.dir / f"bulkheadd-{self.port}.log"
         self.start()
 
@@ -57,7 +57,8 @@ class Api:
         return [program("bulkheadd", r.dir), "--listen", f"127.0.0.1:{self.port}", "--registry", r.conninfo,
                 "--server", dead, "--master-key", r.dir / "master.key", "--principals", r.dir / "principals",
                 "--app-migrations", r.dir, "--endpoints", "127.0.0.1:7090", "--edge-url", "http://127.0.0.1:7080",
-                "--base-domain", "localhost", "--cell", "main", "--state", r.dir]
+                "--base-domain", "localhost", "--cell", "main", "--state", r.dir,
+                *(word for name, value in self.options.items() for word in ("--" + name.replace("_", "-"), value))]
 
     def start(self):
         with open(self.log, "a") as log:

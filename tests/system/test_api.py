@@ -109,6 +109,9 @@ def test_unknown_path(api, path):
     ("PUT", "/v1/usage", "GET, HEAD, POST"),
     ("POST", "/v1/feed", "GET, HEAD"),
     ("POST", "/v1/keyring", "GET, HEAD"),
+    ("POST", "/v1/audit", "GET, HEAD"),
+    ("PUT", "/v1/servers", "GET, HEAD"),
+    ("DELETE", "/v1/selfcheck", "GET, HEAD, POST"),
     ("GET", "/v1/agents/edge-1", "PUT"),
     ("OPTIONS", "/v1/tenants", "GET, HEAD"),
 ])
@@ -122,7 +125,8 @@ def test_wrong_method(api, method, path, allow):
 def test_agent_is_no_operator(api):
     for method, path in [("GET", "/v1/tenants"), ("GET", "/v1/tenants/x"), ("PUT", "/v1/tenants/x"),
                          ("DELETE", "/v1/tenants/x"), ("GET", "/v1/operations"), ("GET", "/v1/operations/x"),
-                         ("POST", "/v1/operations/x/resume"), ("POST", "/v1/tokens"), ("GET", "/v1/usage")]:
+                         ("POST", "/v1/operations/x/resume"), ("POST", "/v1/tokens"), ("GET", "/v1/usage"),
+                         ("GET", "/v1/audit"), ("GET", "/v1/servers"), ("GET", "/v1/selfcheck"), ("POST", "/v1/selfcheck")]:
         problem(api.call(method, path, body=b"broken", token=AGENT), 403, "not-permitted")  # permission before body
 
 
@@ -144,7 +148,8 @@ def test_head_wherever_get_is(api, registry, tenant):
     operation = api.call("GET", f"/v1/operations?tenant={tenant['id']}").json()["items"][0]["id"]
     for path, token in [("/livez", None), ("/readyz", None), ("/v1/tenants", OPERATOR),
                         (f"/v1/tenants/{tenant['id']}", OPERATOR), ("/v1/operations", OPERATOR),
-                        (f"/v1/operations/{operation}", OPERATOR), ("/v1/usage", OPERATOR),
+                        (f"/v1/operations/{operation}", OPERATOR), ("/v1/usage", OPERATOR), ("/v1/audit", OPERATOR),
+                        ("/v1/servers", OPERATOR), ("/v1/selfcheck", OPERATOR),
                         (f"/v1/feed?after={registry.head()}", AGENT), ("/v1/feed/snapshot", AGENT),
                         ("/v1/keyring", AGENT)]:
         answer = api.call("HEAD", path, token=token)
@@ -487,6 +492,10 @@ def test_filters(api, many, query, count):
     ("operations", "state=active", ["?state"]), ("operations", "x=", ["?x"]),
     ("usage", "meter=cpu", ["?meter"]), ("usage", "from=yesterday", ["?from"]),
     ("usage", "to=2026-02-30T00:00:00Z", ["?to"]), ("usage", "state=x", ["?state"]),
+    ("audit", "code=TN5", ["?code"]), ("audit", "code=tn005", ["?code"]), ("audit", "code=", ["?code"]),
+    ("audit", "from=yesterday&to=1", ["?from", "?to"]), ("audit", "q=x", ["?q"]), ("audit", "limit=501", ["?limit"]),
+    ("audit", "tenant=a&tenant=b", ["?tenant"]), ("audit", "page_token=x", ["?page_token"]), ("servers", "state=up", ["?state"]),
+    ("selfcheck", "tenant=x", ["?tenant"]), ("selfcheck", "server=a&server=a", ["?server"]),
 ])
 def test_illegal_parameters(api, path, query, pointers):
     problem(api.call("GET", f"/v1/{path}?{query}"), 422, "invalid", pointers)
@@ -823,6 +832,131 @@ def test_usage_of_unknown_tenant(api, tenant):
 def test_usage_of_another_source(api, tenant):
     for source in ("edge-2", "edge-10", "edge", "edge-1x", "x/edge-1"):
         problem(api.call("POST", "/v1/usage", usage_body(tenant["no"], 1, source=source), token=AGENT), 403)
+
+
+# ---- audit, servers, selfcheck: the lists; test_watch.py has what fills them ----
+
+@pytest.fixture(scope="module")
+def entries(api, registry):
+    """Thirty refusals, one a minute, of the tenants aa (even) and bb (odd), and three notes."""
+    registry.admin("""
+        DELETE FROM audit;
+        INSERT INTO audit (id, kind, server, epoch, seq, at, no, tenant, subject, database, object, sqlstate, message, fingerprint)
+        SELECT 'aud_' || ulid(at, int8send(n) || '\\x0000'), 'refused', 'srv', 1, n, at, 1000 + n % 2, ('{aa,bb}'::text[])[1 + n % 2],
+               's' || n, 'shared1', 'table t1.x', ('{42501,TN005,25006}'::text[])[1 + n % 3], 'no "way"', 'f' || n
+        FROM (SELECT n, timestamptz '2026-01-01 00:00Z' + n * interval '1 min' AS at FROM generate_series(1, 30) n) x;
+        INSERT INTO audit (id, kind, server, epoch, seq, at, count, message)
+        SELECT 'aud_' || ulid(at, int8send(n) || '\\x0000'), kind, 'srv', 1, -n, at, 7, 'note'
+        FROM (SELECT n, kind, timestamptz '2026-01-02 00:00Z' + n * interval '1 min' AS at
+              FROM unnest('{suppressed,dropped,restart}'::text[]) WITH ORDINALITY AS k (kind, n)) x""")
+    yield
+    registry.admin("DELETE FROM audit")
+
+
+def test_audit(api, entries):
+    items = pages(api, "/v1/audit?", 7)
+    assert len(items) == 33 and [item["id"] for item in items] == sorted((item["id"] for item in items), reverse=True)
+    assert [item["at"] for item in items] == sorted((item["at"] for item in items), reverse=True)
+    assert all(re.fullmatch(r"aud_[0-9A-HJKMNP-TV-Z]{26}", item["id"]) and TIME.match(item["at"]) for item in items)
+    assert items[3] == {
+        "id": items[3]["id"], "kind": "refused", "at": "2026-01-01T00:30:00.000Z", "tenant": "aa", "no": 1000, "subject": "s30",
+        "server": "srv", "database": "shared1", "object": "table t1.x", "code": "42501", "title": "Not permitted",
+        "message": 'no "way"', "fingerprint": "f30", "count": 1}
+    assert list(items[3]) == list(items[0])
+    assert [(item["kind"], item["count"], item["tenant"], item["no"], item["code"]) for item in items[:3]] == [
+        (kind, 7, None, None, None) for kind in ("restart", "dropped", "suppressed")]
+    assert len({item["title"] for item in items[:3]}) == 3
+    titles = {item["code"]: item["title"] for item in items}
+    assert titles["TN005"] == "Statement is not allowed" and titles["25006"] == "PostgreSQL refused a statement"
+
+
+@pytest.mark.parametrize("query,count", [
+    ("", 33), ("tenant=aa", 15), ("tenant=bb&code=TN005", 5), ("tenant=nobody", 0), ("code=ZZZZZ", 0), ("code=25006", 10),
+    ("from=2026-01-01T00:30:00Z", 4), ("to=2026-01-01T00:30:00Z", 29), ("from=2026-01-01T00:02:00Z&to=2026-01-01T00:05:00Z", 3),
+    ("from=2026-01-01T01:02:00%2B01:00&to=2026-01-01T00:02:00.001Z", 1), ("from=2027-01-01T00:00:00Z", 0),
+    ("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", 0),
+])
+def test_audit_filters(api, entries, query, count):
+    assert len(api.call("GET", f"/v1/audit?limit=500&{query}").json()["items"]) == count
+    assert len(pages(api, f"/v1/audit?{query}", 4)) == count
+
+
+def test_audit_page_token_is_of_its_filters(api, entries):
+    token = api.call("GET", "/v1/audit?limit=5&code=TN005").json()["next_page_token"]
+    assert len(api.call("GET", f"/v1/audit?limit=500&code=TN005&page_token={token}").json()["items"]) == 5
+    for query in ("code=25006", "", "code=TN005&tenant=aa", "code=TN005&to=2027-01-01T00:00:00Z"):
+        problem(api.call("GET", f"/v1/audit?{query}&page_token={token}"), 422, "invalid", ["?page_token"])
+    for key in ("aud_1", "aud_" + "U" * 26, "'; DROP TABLE audit"):
+        problem(api.call("GET", f"/v1/audit?page_token={forged_page('/v1/audit', key)}"), 422, "invalid", ["?page_token"])
+
+
+def test_a_tenant_that_is_gone_keeps_its_rows(api, registry, entries, tenant):
+    registry.admin("UPDATE audit SET tenant = %s, no = %s WHERE seq = 5", args=(tenant["id"], tenant["no"]))
+    registry.settle(tenant["id"], "gone")
+    assert api.call("GET", f"/v1/tenants/{tenant['id']}").status == 404
+    assert [item["no"] for item in api.call("GET", f"/v1/audit?tenant={tenant['id']}").json()["items"]] == [tenant["no"]]
+
+
+def test_servers(api):
+    items = pages(api, "/v1/servers?", 1)
+    assert [(item["name"], item["cell"]) for item in items] == [("main", "main"), ("srv", "alpha")]
+    assert list(items[0]) == ["name", "cell", "state", "message", "extension", "changed_at", "read_at", "databases"]
+    down = wait_down(api)
+    assert "refused" in down["message"] and down["read_at"] is None and TIME.match(down["changed_at"])
+    assert [database["name"] for database in down["databases"]] == ["shared1"]
+    assert (items[1]["state"], items[1]["databases"]) == ("unknown", [])  # of a cell that no daemon serves
+
+
+def wait_down(api):
+    """The server `main` of these tests is an address where nobody listens."""
+    deadline = time.monotonic() + 20
+    while True:
+        item = api.call("GET", "/v1/servers").json()["items"][0]
+        if item["state"] == "down" or time.monotonic() > deadline:
+            return item
+        time.sleep(0.1)
+
+
+def test_findings(api, registry):
+    wait_down(api)
+    registry.admin("INSERT INTO finding (server, database, object, problem, fix)"
+                   " SELECT 'main', 'shared1', 'o' || n, 'p', CASE WHEN n > 1 THEN 'f' END FROM generate_series(1, 12) n")
+    try:
+        items = pages(api, "/v1/selfcheck?server=main", 5)
+        assert [item["object"] for item in items] == [f"o{n}" for n in range(1, 13)]
+        assert list(items[0]) == ["server", "database", "object", "problem", "fix", "found_at"]
+        assert (items[0]["fix"], items[1]["fix"]) == (None, "f")
+        for query, count in (("database=shared1", 12), ("server=srv", 0), ("server=main&database=x", 0)):
+            assert len(api.call("GET", f"/v1/selfcheck?{query}").json()["items"]) == count
+        assert api.call("GET", "/v1/servers").json()["items"][0]["databases"][0]["findings"] == 12
+        problem(api.call("GET", f"/v1/selfcheck?page_token={forged_page('/v1/selfcheck', 'x')}"), 422, "invalid", ["?page_token"])
+        answer = api.call("POST", "/v1/selfcheck")
+        assert answer.status == 202 and list(answer.json()) == ["asked_at"] and TIME.match(answer.json()["asked_at"])
+        problem(api.call("POST", "/v1/selfcheck?now=true"), 422, "invalid", ["?now"])
+    finally:
+        registry.admin("DELETE FROM finding")
+
+
+def test_audit_is_pruned_by_age_and_by_who_has_most(registry):
+    """A tenant that floods pushes out its own rows, not those of others."""
+    registry.admin("""
+        DELETE FROM audit;
+        INSERT INTO audit (id, kind, server, epoch, seq, at, no, tenant)
+        SELECT 'aud_' || ulid(at, int8send(n) || '\\x0000'), 'refused', 'srv', 1, n, at, who, 'w' || who
+        FROM (SELECT n, CASE WHEN n <= 30 THEN 1 ELSE 2 END AS who, CASE WHEN n % 10 = 0 AND n <= 30
+              THEN now() - interval '3 days' ELSE now() - interval '1 hour' + n * interval '1 s' END AS at
+              FROM generate_series(1, 530) n) x""")
+    pruning = Api(registry, audit_days=2, audit_rows=100)
+    try:
+        deadline = time.monotonic() + 20
+        while registry.admin("SELECT count(*) FROM audit")[0][0] > 100 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        kept = dict(registry.admin("SELECT no, array_agg(seq ORDER BY seq) FROM audit GROUP BY no"))
+        assert kept[1] == [n for n in range(1, 31) if n % 10]  # all but the three that were too old
+        assert kept[2] == list(range(531 - len(kept[2]), 531)) and 60 <= len(kept[2]) <= 73
+    finally:
+        pruning.close()
+        registry.admin("DELETE FROM audit")
 
 
 def ack(registry, seq=None, **more):
