@@ -150,7 +150,9 @@ take_over(const struct bh_binding *by)
     bound.guc_nest = nest;
     bound.outer_user = by->login ? by->role : GetUserId();
     if (by->anonymous)
-        set("transaction_read_only", "on");
+        /* Not GUC_ACTION_SAVE, which 16 refuses for it; bound.guc_nest undoes either. */
+        set_config_option("transaction_read_only", "on", PGC_USERSET, PGC_S_SESSION,
+            GUC_ACTION_LOCAL, true, 0, false);
     bh_limits_apply(&by->row->limits, own ? BH_LIMITS_CLAMP : BH_LIMITS_REFUSE);
     if (!own)
         bh_sets_begin(nest);

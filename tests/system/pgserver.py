@@ -1,4 +1,4 @@
-"""A real PostgreSQL 15 with the extension, and a real PgBouncer before it, both private and on free ports.
+"""A real PostgreSQL (15, or $BULKHEAD_PG_VERSION: tools/test-versions) with the extension, and a real PgBouncer before it, both private and on free ports.
 
 PostgreSQL does not run as root, so as root everything runs as the system user `bulkhead`.
 """
@@ -19,7 +19,11 @@ from ports import Ports
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PREFIX = pathlib.Path(os.environ.get("BULKHEAD_BUILD", ROOT / "build")).resolve()
-BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
+VERSION = int(os.environ.get("BULKHEAD_PG_VERSION", "15"))
+HOME = pathlib.Path(f"/usr/lib/postgresql/{VERSION}")
+BIN = HOME / "bin"
+# Debian's own setting up to 17, PostgreSQL's from 18 on: where the extension's files are.
+EXTENSION_SETTING = "extension_destdir = '{0}/ext'" if VERSION < 18 else "extension_control_path = '{0}/ext/usr/share/postgresql/18:$system'"
 USER = "bulkhead"
 POOL_PASSWORD = "pool-secret"
 PORTS = Ports()
@@ -109,7 +113,7 @@ class Server:
         if not source.exists():
             raise FileNotFoundError(f"{source}: build first, or set BULKHEAD_BUILD")
         lib = self.dir / "lib"
-        extension = self.dir / "ext/usr/share/postgresql/15/extension"
+        extension = self.dir / f"ext/usr/share/postgresql/{VERSION}/extension"
         lib.mkdir()
         extension.mkdir(parents=True)
         shutil.copy(source, lib)
@@ -131,7 +135,7 @@ unix_socket_directories = ''
 fsync = off
 max_prepared_transactions = 4
 dynamic_library_path = '{self.dir}/lib:$libdir'
-extension_destdir = '{self.dir}/ext'
+{EXTENSION_SETTING.format(self.dir)}
 shared_preload_libraries = 'bulkhead'
 bulkhead.key_file = '{self.key_file}'
 bulkhead.server = 'main'
