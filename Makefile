@@ -2,7 +2,7 @@
 BUILD ?= build
 OPTIONS ?=
 
-.PHONY: build up down status test test-postgres check fuzz bench bench-data deps clean help
+.PHONY: build up down status test test-postgres test-drivers test-versions check fuzz bench bench-data deps clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ test-postgres:  ## PostgreSQL's own tests, with the extension preloaded and with
 test-drivers:  ## real drivers of six languages through PgBouncer, writes doc/guide/drivers.md
 	@tools/deps test
 	@tools/test-drivers --write $(ARGS)
+
+test-versions:  ## the extension on PostgreSQL 16, 17 and 18, each in a system of its own (root): make test-versions ARGS=17
+	@tools/test-versions $(ARGS)
 
 check:  ## sanitizers, static analysis, format and include rules
 	@tools/deps test

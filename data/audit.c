@@ -4,13 +4,13 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "parser/analyze.h"
-#include "storage/backendid.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "data/audit.h"
+#include "data/compat.h"
 #include "data/context.h"
 #include "data/fingerprint.h"
 #include "data/log.h"
@@ -75,7 +75,7 @@ struct actor {
 static void
 find_actor(struct actor *ret_actor)
 {
-    int backend = IsParallelWorker() ? ParallelLeaderBackendId : MyBackendId;
+    int backend = IsParallelWorker() ? BH_BACKEND_LEADER : BH_BACKEND_SELF;
 
     *ret_actor = (struct actor){0, "", ""};
     if (backend < 1)

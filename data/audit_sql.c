@@ -1,6 +1,8 @@
 /* bulkhead.audit_read() and bulkhead.audit_state(). */
 #include "postgres.h"
 
+#include <inttypes.h>
+
 #include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -50,7 +52,7 @@ fingerprint_text(const struct bh_ring_entry *entry)
     char text[17] = "";
 
     if (entry->statement)
-        snprintf(text, sizeof(text), "%016" INT64_MODIFIER "x", entry->fingerprint);
+        snprintf(text, sizeof(text), "%016" PRIx64, entry->fingerprint);
     return CStringGetTextDatum(text);
 }
 

@@ -32,6 +32,6 @@ _Noreturn void bh_raise_enter(const char *why);
 
 /** bh_raise_share(limit, retry_ms): TN007 "tenant is over its limit ${limit}", retry after
  * ${retry_ms}. */
-void bh_raise_share(const char *limit, int retry_ms) pg_attribute_noreturn();
+_Noreturn void bh_raise_share(const char *limit, int retry_ms);
 
 #endif

@@ -68,7 +68,7 @@ bh_slot_publish(int32 no, uint32 epoch, struct bh_str id)
 void
 bh_slot_publish_subject(struct bh_str subject)
 {
-    struct slot *slot = &slots[MyBackendId];
+    struct slot *slot = &slots[BH_BACKEND_SELF];
     size_t len = Min(subject.len, BH_TOKEN_SUB_MAX);
 
     memcpy(slot->subject, subject.data, len);

@@ -47,7 +47,8 @@ SELECT bulkhead.enter(:'acme' || 'A');
 BEGIN;
 SELECT bulkhead.enter(:'anonymous');
 SELECT body FROM notes;
-SELECT set_config('transaction_read_only', NULL, true);
+-- 15 does this, in vain; 16 refuses it
+DO $$BEGIN PERFORM set_config('transaction_read_only', NULL, true); EXCEPTION WHEN OTHERS THEN END$$;
 INSERT INTO notes (body) VALUES ('written');
 ROLLBACK;
 -- savepoints keep the tenant

@@ -11,6 +11,8 @@ leak     what a hole would show: rows (the victim's secret), write (the victim's
          statements, tokens, files). All five are looked for after each case; this one is what the case is about.
 control  SQL that does the same to one's own, in the path `bound`; it must succeed, or the case proves nothing.
 """
+from pgserver import PARALLEL
+
 OWN = "SELECT body FROM notes WHERE id = 1"
 
 
@@ -109,8 +111,8 @@ READS = like_own(rows, [
 ]) + [
     rows("schema-to-xml", "SELECT schema_to_xml('t43', true, true, '')"),
     rows("database-to-xml", "SELECT database_to_xml(true, true, '')", "SELECT schema_to_xml('t44', true, true, '')"),
-    rows("parallel", "SET LOCAL force_parallel_mode = on; SET LOCAL parallel_setup_cost = 0; SELECT body FROM t43.notes",
-         "SET LOCAL force_parallel_mode = on; SELECT body FROM notes"),
+    rows("parallel", f"SET LOCAL {PARALLEL} = on; SET LOCAL parallel_setup_cost = 0; SELECT body FROM t43.notes",
+         f"SET LOCAL {PARALLEL} = on; SELECT body FROM notes"),
     rows("generic-plan", "SET LOCAL plan_cache_mode = force_generic_plan; SELECT body FROM t43.notes"),
     rows("row-security-off", "SET LOCAL row_security = off; SELECT body FROM t43.notes"),
     rows("pg-stats", "SELECT most_common_vals, histogram_bounds FROM pg_stats WHERE schemaname = 't43'",

@@ -4,6 +4,7 @@ import time
 import bhtoken
 import pytest
 from database import ENTER, SECRETS, as_tenant, assert_clean, pool, server, token, wire  # noqa: F401
+from pgserver import PARALLEL
 
 WHO = "SELECT current_user, bulkhead.tenant_no(), bulkhead.tenant_id(), current_setting('application_name')," \
       " current_setting('search_path')"
@@ -396,7 +397,7 @@ def test_procedures_cannot_commit_the_tenant_away(server, wire):
 def test_parallel_workers_see_their_leaders_tenant(server, wire):
     server.sql("SET ROLE bh_o42; CREATE TABLE t42.big AS SELECT generate_series(1, 20000) AS n;"
                "GRANT SELECT ON t42.big TO bh_t42; RESET ROLE; ANALYZE t42.big")
-    force = ["SET LOCAL force_parallel_mode = on", "SET LOCAL parallel_setup_cost = 0", "SET LOCAL parallel_tuple_cost = 0",
+    force = [f"SET LOCAL {PARALLEL} = on", "SET LOCAL parallel_setup_cost = 0", "SET LOCAL parallel_tuple_cost = 0",
              "SET LOCAL min_parallel_table_scan_size = 0"]
     query = "SELECT count(*) FROM big WHERE bulkhead.tenant_no() = 42 AND bulkhead.tenant_id() = 'acme'"
     answer = as_tenant(wire, server, force + ["EXPLAIN (COSTS OFF) " + query, query])

@@ -112,7 +112,8 @@ def test_startup_options_are_refused_or_harmless(server, bouncer):
         for port in (server.port, bouncer.port):
             with pool(server, port, options=option) as wire:
                 fatal = [e for e in wire.start.errors if e["S"] == "FATAL"]
-                if not fatal:
+                # PgBouncer 1.26 says it at the first statement.
+                if not fatal and wire.query("SELECT 1").code != "08P01":
                     assert_clean(wire, server)
                     assert wire.query(f"SELECT bulkhead.enter('{token(server)}')").code == "TN002"
 
