@@ -188,21 +188,28 @@ wake(int backend)
         SetLatch(&ProcGlobal->allProcs[backend].procLatch);
 }
 
+/* Who goes before me: NOBODY also where I am first. */
+static int
+ahead_of_me(const struct bh_share *share)
+{
+    int first = mine.started ? share->head[BH_LINE_STARTED] : first_in_line(share);
+
+    return first == me() ? NOBODY : first;
+}
+
 /* May I go on?  Then I run, and whoever is first in line now hears of it. */
 static bool
 pass(uint64 now, uint64 *ret_wait_ns)
 {
     struct bh_share *share = mine.share;
     int next = NOBODY;
-    int first;
     bool room;
 
     bh_meter_hold();
     SpinLockAcquire(&share->lock);
     bh_budget_refill(&share->budget, &share->rule, now);
     *ret_wait_ns = mine.charged ? bh_budget_wait_ns(&share->budget, &share->rule) : 0;
-    first = first_in_line(share);
-    room = (first == NOBODY || first == me()) && (mine.most == 0 || share->running < mine.most) &&
+    room = ahead_of_me(share) == NOBODY && (mine.most == 0 || share->running < mine.most) &&
            *ret_wait_ns == 0;
     if (room) {
         if (mine.waiting)

@@ -22,6 +22,7 @@
 #include "data/compat.h"
 #include "data/enforce.h"
 #include "data/meter.h"
+#include "data/settings.h"
 #include "data/slot.h"
 #include "data/usage.h"
 
@@ -185,6 +186,8 @@ work_for(int32 no)
 void
 bh_meter_begin(int32 no)
 {
+    if (!bh_metering)
+        return;
     work_for(no);
     work.committing = false;
     message.rolled_back = false;
@@ -516,6 +519,8 @@ subxact_ends(SubXactEvent event, SubTransactionId id pg_attribute_unused(),
 void
 bh_meter_install(void)
 {
+    if (!bh_metering)
+        return;
     RegisterXactCallback(xact_ends, NULL);
     RegisterSubXactCallback(subxact_ends, NULL);
     next_planner = planner_hook;

@@ -14,6 +14,7 @@ char *bh_server;
 char *bh_key_file;
 int bh_max_transaction_age;
 int bh_max_tenants;
+bool bh_metering;
 int bh_usage_entries;
 bool bh_literal_token;
 bool bh_discard_all;
@@ -85,6 +86,9 @@ define_server_settings(void)
     DefineCustomIntVariable("bulkhead.max_tenants",
         "Tenants kept in shared memory; others are read from the table each time.", NULL,
         &bh_max_tenants, 16384, 16, 1048576, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+    DefineCustomBoolVariable("bulkhead.metering",
+        "Measure what tenants use, and hold their shares.", NULL, &bh_metering, true,
+        PGC_POSTMASTER, 0, NULL, NULL, NULL);
     DefineCustomIntVariable("bulkhead.usage_entries",
         "Tenants whose usage is kept in shared memory; that of others waits in a file.", NULL,
         &bh_usage_entries, 16384, 16, 1048576, PGC_POSTMASTER, 0, NULL, NULL, NULL);

@@ -13,6 +13,7 @@ extern char *bh_server;            /* bulkhead.server: "main", the aud of tokens
 extern char *bh_key_file;          /* bulkhead.key_file: path; empty = no token is accepted */
 extern int bh_max_transaction_age; /* bulkhead.max_transaction_age, seconds */
 extern int bh_max_tenants;         /* bulkhead.max_tenants: entries of the shared cache */
+extern bool bh_metering;           /* bulkhead.metering: measure usage and hold shares */
 extern int bh_usage_entries;       /* bulkhead.usage_entries: tenants metered in memory */
 extern bool bh_literal_token;      /* bulkhead.literal_token, by role */
 extern bool bh_discard_all;        /* bulkhead.discard_all, by role */

@@ -174,6 +174,25 @@ def test_a_transaction_on_its_way_goes_first(server):
     assert started.read().rows[0][0][0] < fresh.read().rows[1][0][0]
 
 
+def test_nobody_waits_where_nobody_runs(server):
+    """The first in line was called but does not come: who goes before it anyway does not wait for it."""
+    limit(server, max_concurrent_statements=1, max_wait_ms=60000)
+    started = begin(pool(server), server, "SELECT 1")
+    holder = send(pool(server), server, SLEEP)
+    counts(server, 1, 0)
+    fresh = send(pool(server), server, "SELECT 'fresh'")
+    counts(server, 1, 1)
+    os.kill(fresh.pid, signal.SIGSTOP)
+    try:
+        cancel(server, holder)
+        counts(server, 0, 1)
+        assert started.pipeline([("SELECT 1", [])]).code is None
+    finally:
+        os.kill(fresh.pid, signal.SIGCONT)
+    assert fresh.read().rows[1] == [["fresh"]]
+    counts(server, 0, 0)
+
+
 def test_a_tenant_that_blocks_itself_does_so_up_to_the_bound(server):
     limit(server, max_concurrent_statements=1, max_wait_ms=200)
     owner = begin(pool(server), server, "UPDATE notes SET body = body WHERE id = 1")
