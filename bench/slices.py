@@ -187,5 +187,5 @@ def make_shared_table(server, numbers, rows):
         ALTER TABLE app.accounts ENABLE ROW LEVEL SECURITY; ALTER TABLE app.accounts FORCE ROW LEVEL SECURITY;
         CREATE POLICY tenant ON app.accounts TO bh_row USING (tenant_no = bulkhead.tenant_no());
         INSERT INTO bulkhead.tenant (no, id, mode, role, schema, state)
-            SELECT t, 'c' || t, 'schema', 'bh_row', 'app', 'active' FROM unnest(ARRAY{list(numbers)}) t""")
+            SELECT t, 'c' || t, 'row', 'bh_row', 'app', 'active' FROM unnest(ARRAY{list(numbers)}) t""")
     server.sql("VACUUM ANALYZE app.accounts")

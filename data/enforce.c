@@ -14,7 +14,7 @@
 #include "data/meter.h"
 #include "data/raise.h"
 
-#define NS_PER_MS UINT64CONST(1000000)
+#define BH_NS_PER_MS UINT64CONST(1000000)
 #define NOBODY (-1)
 
 /* This backend's place in a line; under the lock of that line's share. */
@@ -170,7 +170,7 @@ bh_enforce_begin(struct bh_share *share)
     if (mine.charged || share->rule.rate > 0)
         set_rule(share, &rule);
     mine.share = mine.charged || mine.most > 0 ? share : NULL;
-    mine.wait_ns = (uint64)bh_limits_count(BH_LIMIT_MAX_WAIT_MS) * NS_PER_MS;
+    mine.wait_ns = (uint64)bh_limits_count(BH_LIMIT_MAX_WAIT_MS) * BH_NS_PER_MS;
 }
 
 bool
@@ -249,7 +249,7 @@ leave(void)
 static int
 milliseconds_up(uint64 ns)
 {
-    return (int)Min((ns + NS_PER_MS - 1) / NS_PER_MS, (uint64)PG_INT32_MAX);
+    return (int)Min((ns + BH_NS_PER_MS - 1) / BH_NS_PER_MS, (uint64)PG_INT32_MAX);
 }
 
 /* Sleep until somebody wakes me, tokens have flowed in, or the bound is reached. */
