@@ -45,7 +45,7 @@ static const struct {
     {"TN003", "tenant", "the tenant's state is not active: bulkhead tenant get <id>"},
     {"TN004", "tenant", "the tenant has moved: ask in its new database"},
     {"TN", "guard", "it would reach beyond the tenant or its transaction"},
-    {"42501", "privilege", "the table below lists what the tenant's role may do"},
+    {"42501", "privilege", "the tenant's role has only the rights that were granted to it"},
     {"25006", "nobody", "it writes, so it was not run here; the rights below are those that count"},
     {"42P01", "name", "the tenant's search_path has its own schema only"},
     {"3F000", "name", "the tenant's search_path has its own schema only"},
@@ -321,7 +321,7 @@ print_report(const struct bh_cli *cli, const json_t *report)
     bh_out_message(stdout, "decided by: %s", bh_json_text(report, "decided_by"));
     if (bh_json_text(statement, "hint") != NULL)
         bh_out_message(stdout, "hint:       %s", bh_json_text(statement, "hint"));
-    if (remedy != NULL)
+    else if (remedy != NULL)
         bh_out_message(stdout, "remedy:     %s", remedy);
     if (json_array_size(tables) == 0)
         return BH_EXIT_OK;

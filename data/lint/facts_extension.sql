@@ -1,3 +1,5 @@
 WITH RECURSIVE installed(yes) AS (SELECT true),
+own(yes) AS (SELECT bulkhead.is_own_database()),
 tenant AS (SELECT t.no, t.mode, t.role, t.schema FROM bulkhead.tenant t WHERE t.state <> 'gone'),
+login AS (SELECT r.oid AS role FROM bulkhead.login l JOIN pg_roles r ON r.rolname = l.role),
 pool AS (SELECT r.oid AS role FROM pg_roles r WHERE bulkhead.is_pool_role(r.rolname)),

@@ -1,3 +1,5 @@
 WITH RECURSIVE installed(yes) AS (SELECT false),
+own(yes) AS (SELECT false),
 tenant AS (SELECT NULL::int AS no, NULL::text AS mode, NULL::name AS role, NULL::name AS schema WHERE false),
+login AS (SELECT NULL::oid AS role WHERE false),
 pool AS (SELECT NULL::oid AS role WHERE false),

@@ -1,4 +1,5 @@
--- Facts about the database; ${installed}, ${tenant} and ${pool} come before.
+-- Facts about the database. Before them come: is the extension ${installed}, is the database one tenant's ${own}, its
+-- ${tenant}s, the ${login}s that act for one, the ${pool} roles.
 ns AS (
     SELECT n.oid, n.nspname AS name, n.nspowner AS owner, n.nspacl AS acl, t.no
     FROM pg_namespace n LEFT JOIN tenant t ON t.schema = n.nspname AND t.mode = 'schema'
@@ -9,7 +10,10 @@ row_role AS (SELECT DISTINCT r.oid FROM tenant t JOIN pg_roles r ON r.rolname = 
 actor AS (
     SELECT p.role AS oid, 'a pool role' AS kind FROM pool p
     UNION SELECT r.oid, 'a tenant''s' FROM tenant t JOIN pg_roles r ON r.rolname = t.role
-        WHERE r.oid NOT IN (SELECT role FROM pool)),
+        WHERE r.oid NOT IN (SELECT role FROM pool) AND NOT (SELECT yes FROM own)
+    UNION SELECT l.role, 'a tenant''s login' FROM login l
+        WHERE l.role NOT IN (SELECT role FROM pool) AND NOT (SELECT yes FROM own)
+            AND l.role NOT IN (SELECT r.oid FROM tenant t JOIN pg_roles r ON r.rolname = t.role)),
 grantee AS (SELECT oid, quote_ident(rolname) AS name FROM pg_roles UNION ALL SELECT 0, 'PUBLIC'),
 rel AS (
     SELECT c.oid, c.oid::regclass AS name, c.relname, c.relkind AS kind, c.relowner AS owner, c.relacl AS acl,
@@ -52,7 +56,7 @@ named AS (
             (8, 'company_id', 'plain')) g(rank, name, place)
             ON g.place = 'any' OR NOT (SELECT yes FROM installed)
         JOIN pg_attribute a ON a.attrelid = r.oid AND a.attname = g.name AND a.attnum > 0 AND NOT a.attisdropped
-    WHERE r.kind IN ('r', 'p') AND r.no IS NULL AND NOT r.shared
+    WHERE r.kind IN ('r', 'p') AND r.no IS NULL AND NOT r.shared AND NOT (SELECT yes FROM own)
     UNION
     SELECT i.inhrelid, n.name FROM named n JOIN pg_inherits i ON i.inhparent = n.relid),
 tenant_column AS (
@@ -134,11 +138,12 @@ user_trigger AS (
     SELECT t.tgname AS name, r.name AS tab, t.tgenabled AS enabled, f.name AS routine, f.definer, f.owner, t.tgisinternal AS internal,
         t.tgconstraint AS con
     FROM pg_trigger t JOIN tenanted x ON x.oid = t.tgrelid JOIN rel r ON r.oid = t.tgrelid
-        LEFT JOIN routine f ON f.oid = t.tgfoid)
+        LEFT JOIN routine f ON f.oid = t.tgfoid),
 -- The rules. Tables that tenants share, row by row.
-SELECT 'error' AS severity, format('table %s', t.name) AS object, 'has no row level security: each tenant sees the rows of all' AS problem,
+finding(severity, object, problem, fix) AS (
+SELECT 'error', format('table %s', t.name), 'has no row level security: each tenant sees the rows of all',
     CASE WHEN (SELECT yes FROM installed) THEN format('SELECT bulkhead.protect(%L, %L)', t.top, t.col)
-        ELSE 'let bulkhead adopt write what protects it' END AS fix
+        ELSE 'let bulkhead adopt write what protects it' END
 FROM rowtab t WHERE NOT t.secured AND t.col IS NOT NULL
 UNION ALL
 SELECT 'error', format('table %s', t.name), 'tenants may use it, and nothing in it says whose a row is',
@@ -332,7 +337,7 @@ UNION ALL
 -- Rights.
 SELECT 'error', format('table %s', g.name), format('%s has %s: row level security does not cover it', g.to_whom, g.right_to),
     format('REVOKE %s%s ON %s FROM %s', g.right_to, coalesce(' (' || quote_ident(g.col) || ')', ''), g.name, g.to_whom)
-FROM rel_grant g WHERE g.right_to IN ('TRUNCATE', 'REFERENCES', 'TRIGGER') AND g.grantee <> 0
+FROM rel_grant g WHERE g.right_to IN ('TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN') AND g.grantee <> 0
     AND g.grantee NOT IN (SELECT oid FROM mighty) AND g.oid IN (SELECT oid FROM tenanted)
 UNION ALL
 SELECT DISTINCT CASE WHEN g.oid IN (SELECT oid FROM tenanted) THEN 'error' ELSE 'warning' END, format('%s %s', lower(g.word), g.name),
@@ -438,5 +443,8 @@ SELECT 'error', 'lo_compat_privileges', 'is on: every login may read and change 
 WHERE current_setting('lo_compat_privileges') = 'on'
 UNION ALL
 SELECT 'warning', format('view %s', c.oid::regclass), 'tenants that share a role read each other''s statements in it', format('REVOKE ALL ON %s FROM PUBLIC', c.oid::regclass)
-FROM pg_class c, aclexplode(c.relacl) g WHERE c.relname IN ('pg_stat_statements') AND c.relkind = 'v' AND g.grantee = 0
+FROM pg_class c, aclexplode(c.relacl) g WHERE c.relname IN ('pg_stat_statements') AND c.relkind = 'v' AND g.grantee = 0)
+-- In a tenant's own database all is the tenant's, but for what reaches the server.
+SELECT f.severity, f.object, f.problem, f.fix FROM finding f
+WHERE NOT (SELECT yes FROM own) OR f.problem ~ 'whom nothing binds' OR f.object ~ '^(role|setting|parameter|event trigger|extension) '
 ORDER BY 1, 2, 3

@@ -138,6 +138,7 @@ HOLES = {
     "role-attribute": ("ALTER ROLE bh_t42 BYPASSRLS", "error", "role bh_t42", "is a tenant's, and has BYPASSRLS"),
     "pool-attribute": ("ALTER ROLE bulkhead_pool CREATEROLE", "error", "role bulkhead_pool", "is a pool role, and has CREATEROLE"),
     "membership": ("GRANT pg_read_all_data TO bh_t42", "error", "role bh_t42", "a member of pg_read_all_data"),
+    "login-attribute": ("INSERT INTO bulkhead.login VALUES ('other_login', 42); ALTER ROLE other_login CREATEDB", "error", "role other_login", "is a tenant's login, and has CREATEDB"),
     "tenant-owns": ("CREATE TABLE app.x (a int PRIMARY KEY); ALTER TABLE app.x OWNER TO bh_t42; SECURITY LABEL FOR bulkhead ON TABLE app.x IS 'shared'",
                     "error", "table app.x", "belongs to bh_t42"),
     "parameter": ("GRANT SET ON PARAMETER session_replication_role TO bh_t42", "error", "parameter session_replication_role", "bh_t42 may set it"),
@@ -253,6 +254,22 @@ def test_a_key_that_others_point_at_is_mended_with_them(database):
         "FOREIGN KEY (tenant_no, parent) REFERENCES app.parents(tenant_no, id) ON DELETE SET NULL (parent) DEFERRABLE",
         "FOREIGN KEY (tenant_no, sibling) REFERENCES app.parents(tenant_no, id)"]
     database.execute("DELETE FROM app.children; DELETE FROM app.parents")
+
+
+def test_in_a_database_of_its_own_a_tenant_does_what_it_likes(database):
+    """Only what reaches the server is a hole there."""
+    database.execute(SHARED)
+    database.execute("DELETE FROM bulkhead.tenant; SELECT bulkhead.open_database();"
+                     "INSERT INTO bulkhead.tenant (no, id, mode, role, schema, state) VALUES (7, 'own', 'database', 'app_owner', 'app', 'active')")
+    for name in ("policy-true", "unique", "truncate", "public-table", "definer-without-path", "materialized-view", "large-objects", "publication", "sequence",
+                 "public-sequence"):
+        database.execute(f"SAVEPOINT s; {HOLES[name][0]}")
+        assert lint(database) == [], name
+        database.execute("ROLLBACK TO s")
+    for name in ("definer-of-superuser", "event-trigger", "secret-of-database", "pool-attribute", "extension"):
+        database.execute(f"SAVEPOINT s; {HOLES[name][0]}")
+        assert [row for row in lint(database) if row[:2] == HOLES[name][1:3] and HOLES[name][3] in row[2]], name
+        database.execute("ROLLBACK TO s")
 
 
 def test_only_for_superusers(server):

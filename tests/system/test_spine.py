@@ -120,6 +120,20 @@ def test_the_database_passes_its_own_check(stack):
     assert {"statement_timeout=60s", "lock_timeout=30s", "idle_in_transaction_session_timeout=60s"} <= set(settings)
 
 
+def test_lint_finds_no_hole_in_the_shop(stack):
+    done = stack.cli("lint", "-o", "json")
+    assert done.returncode == 0 and json.loads(done.stdout) == {"items": []}, done.stdout + done.stderr
+
+
+def test_explain_access_asks_for_a_token_itself(stack):
+    done = stack.cli("explain", "access", "--tenant", "acme", "SELECT * FROM orders", "-o", "json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert report["statement"]["rows"] == report["items"][0]["rows_visible"] == report["items"][0]["rows_total"] > 0
+    done = stack.cli("explain", "access", "--tenant", "acme", "LISTEN x", "-o", "json")
+    assert done.returncode == 2 and json.loads(done.stdout)["decided_by"] == "guard"
+
+
 def test_apply_adds_a_tenant_that_begins_empty_and_delete_removes_it(stack, initech):
     assert "initech.localhost" in initech.stdout + initech.stderr
     assert orders(stack, "initech") == []
