@@ -1,14 +1,13 @@
 #include "postgres.h"
 
-#include "access/parallel.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "parser/analyze.h"
 #include "tcop/tcopprot.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "data/actor.h"
 #include "data/audit.h"
 #include "data/compat.h"
 #include "data/context.h"
@@ -16,8 +15,6 @@
 #include "data/log.h"
 #include "data/raise.h"
 #include "data/ring.h"
-#include "data/settings.h"
-#include "data/slot.h"
 
 #define LIMIT_FORMAT "%s above the tenant's limit is not allowed"
 
@@ -65,45 +62,14 @@ kind_of(int sqlstate)
     return NULL;
 }
 
-/* Who acts. In a parallel worker that is its leader. */
-struct actor {
-    int32 no;
-    const char *tenant;
-    const char *subject;
-};
-
-static void
-find_actor(struct actor *ret_actor)
-{
-    int backend = IsParallelWorker() ? BH_BACKEND_LEADER : BH_BACKEND_SELF;
-
-    *ret_actor = (struct actor){0, "", ""};
-    if (backend < 1)
-        return;
-    ret_actor->no = bh_slot_read(backend, &ret_actor->tenant);
-    if (ret_actor->no == 0)
-        ret_actor->tenant = "";
-    else
-        ret_actor->subject = bh_slot_subject(backend);
-}
-
-/* By the name that the session user had at its start: after an error nothing can be looked up. */
 static bool
-is_pool_login(void)
-{
-    const char *name = GetConfigOption("session_authorization", true, false);
-
-    return name != NULL && name[0] != '\0' && bh_settings_pool_role(name);
-}
-
-static bool
-concerns(const struct kind *kind, const struct actor *actor)
+concerns(const struct kind *kind, const struct bh_actor *actor)
 {
     switch (kind->whose) {
     case ANYBODY:
         return true;
     case GUARDED:
-        return actor->no != 0 || is_pool_login();
+        return actor->guarded;
     case BOUND:
         return actor->no != 0;
     case ANONYMOUS:
@@ -121,15 +87,6 @@ is_repeated(const ErrorData *error)
 }
 
 /* ---- the entry ---- */
-
-/* Who shares a rate: a tenant, or a login in a database. Never 0. */
-static uint64
-rate_key(const struct actor *actor)
-{
-    if (actor->no != 0)
-        return (uint64)actor->no;
-    return UINT64CONST(1) << 63 | (uint64)MyDatabaseId << 31 | (GetAuthenticatedUserId() >> 1);
-}
 
 static void
 read_refusal(const ErrorData *error, struct bh_refusal *ret_refusal)
@@ -151,7 +108,7 @@ read_refusal(const ErrorData *error, struct bh_refusal *ret_refusal)
 }
 
 static void
-write_entry(const ErrorData *error, const struct actor *actor, uint64 suppressed)
+write_entry(const ErrorData *error, const struct bh_actor *actor, uint64 suppressed)
 {
     struct bh_ring_entry entry = {.at = GetCurrentTimestamp(),
         .suppressed = suppressed,
@@ -175,15 +132,15 @@ static enum verdict
 judge(const ErrorData *error)
 {
     const struct kind *kind = kind_of(error->sqlerrcode);
-    struct actor actor;
+    struct bh_actor actor;
     uint64 suppressed;
 
     if (error->elevel < ERROR || kind == NULL || is_repeated(error))
         return NO_ATTEMPT;
-    find_actor(&actor);
+    bh_actor_find(&actor);
     if (!concerns(kind, &actor))
         return NO_ATTEMPT;
-    if (!bh_ring_admit(rate_key(&actor), &suppressed))
+    if (!bh_ring_admit(BH_RING_AUDIT, bh_actor_key(&actor), &suppressed))
         return SUPPRESSED;
     write_entry(error, &actor, suppressed);
     return RECORDED;

@@ -9,6 +9,7 @@
 #include "data/compat.h"
 #include "data/constant.h"
 #include "data/log.h"
+#include "data/log_limit.h"
 #include "data/settings.h"
 
 /* base64url of `{"alg":"HS256","kid":`, with which every tenant token begins. */
@@ -37,6 +38,7 @@ static void
 emit_log(ErrorData *error)
 {
     bh_audit_logged(error);
+    bh_log_limit(error);
     /* elog.c made each of these with palloc, for this message alone. */
     bh_log_mask(error->message);
     bh_log_mask(error->detail);

@@ -19,6 +19,7 @@
 
 #define BUCKETS 4096
 #define PROBES 16
+#define LOG_BURST 1000
 
 struct slot {
     pg_atomic_uint64 seq;
@@ -106,28 +107,53 @@ find_bucket(uint64 actor, uint64 now_ns)
     return unused;
 }
 
+/* Each actor has a bucket for each limit. */
+static uint64
+bucket_key(enum bh_ring_limit limit, uint64 actor)
+{
+    return limit == BH_RING_LOG ? actor ^ UINT64CONST(1) << 62 : actor;
+}
+
+/* Under the mutex. */
+static void
+count_suppressed(enum bh_ring_limit limit, struct bucket *bucket)
+{
+    bucket->suppressed++;
+    if (limit == BH_RING_AUDIT)
+        shared->suppressed++;
+}
+
 bool
-bh_ring_admit(uint64 actor, uint64 *ret_suppressed)
+bh_ring_admit(enum bh_ring_limit limit, uint64 actor, uint64 *ret_suppressed)
 {
     uint64 now_ns = clock_ns();
-    uint32 rate = (uint32)bh_audit_rate;
-    uint32 burst = (uint32)bh_audit_burst;
+    uint32 rate = (uint32)(limit == BH_RING_LOG ? bh_log_rate : bh_audit_rate);
+    uint32 burst = (uint32)(limit == BH_RING_LOG ? LOG_BURST : bh_audit_burst);
     struct bh_bucket_answer answer;
     struct bucket *bucket;
 
     SpinLockAcquire(&shared->mutex);
-    bucket = find_bucket(actor, now_ns);
+    bucket = find_bucket(bucket_key(limit, actor), now_ns);
     answer = bh_bucket_take(bucket->tat_ns, rate, burst, now_ns);
     bucket->tat_ns = answer.tat_ns;
     if (answer.allowed) {
         *ret_suppressed = bucket->suppressed;
         bucket->suppressed = 0;
     } else {
-        bucket->suppressed++;
-        shared->suppressed++;
+        count_suppressed(limit, bucket);
     }
     SpinLockRelease(&shared->mutex);
     return answer.allowed;
+}
+
+void
+bh_ring_refuse(enum bh_ring_limit limit, uint64 actor)
+{
+    uint64 now_ns = clock_ns();
+
+    SpinLockAcquire(&shared->mutex);
+    count_suppressed(limit, find_bucket(bucket_key(limit, actor), now_ns));
+    SpinLockRelease(&shared->mutex);
 }
 
 /* ---- entries ---- */

@@ -1,6 +1,6 @@
 /*
- * The audit ring: the last bulkhead.audit_entries refusals of this server, in
- * shared memory.  Nothing here raises, allocates, or waits for a reader: writers
+ * The audit ring, and the rate limits of those who write: the last bulkhead.audit_entries refusals
+ * of this server, in shared memory.  Nothing here raises, allocates, or waits for a reader: writers
  * take one spinlock for the time of a copy, readers take none and notice what was
  * overwritten under them.  It begins anew with each start of the server.
  */
@@ -39,13 +39,21 @@ struct bh_ring_state {
 void bh_ring_request(void);
 void bh_ring_startup(void);
 
+enum bh_ring_limit {
+    BH_RING_AUDIT, /* bulkhead.audit_burst entries, and bulkhead.audit_rate more in a second */
+    BH_RING_LOG    /* 1000 messages in the server's log, and bulkhead.log_rate more in a second */
+};
+
 /**
- * bh_ring_admit(actor, ret_suppressed):
- * May one more entry of ${actor} (not 0) be added?  Each has bulkhead.audit_burst
- * of them and bulkhead.audit_rate more in a second.  If so, ${ret_suppressed} is
- * how many of his were not since the last one; else this one is counted so.
+ * bh_ring_admit(limit, actor, ret_suppressed):
+ * May one more of ${actor} (not 0, its second highest bit not set) pass?  If so,
+ * ${ret_suppressed} is how many of his did not since the last one; else this one is
+ * counted so.
  */
-bool bh_ring_admit(uint64 actor, uint64 *ret_suppressed);
+bool bh_ring_admit(enum bh_ring_limit limit, uint64 actor, uint64 *ret_suppressed);
+
+/** bh_ring_refuse(limit, actor): count one of ${actor} that may not pass for another reason. */
+void bh_ring_refuse(enum bh_ring_limit limit, uint64 actor);
 
 /** bh_ring_add(entry): ${entry} becomes the newest; the oldest goes where the ring is full. */
 void bh_ring_add(const struct bh_ring_entry *entry);

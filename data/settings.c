@@ -21,6 +21,7 @@ bool bh_discard_all;
 int bh_audit_entries;
 int bh_audit_rate;
 int bh_audit_burst;
+int bh_log_rate;
 int bh_pooler;
 
 static char *pool_roles;
@@ -106,6 +107,10 @@ define_audit_settings(void)
     DefineCustomIntVariable("bulkhead.audit_burst",
         "Refused attempts of one tenant that are recorded at once.", NULL, &bh_audit_burst, 100, 1,
         100000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+    DefineCustomIntVariable("bulkhead.log_rate",
+        "Warnings and errors of one tenant that the server's log takes each second; 0 is no limit.",
+        "After 1000 at once; more are counted.", &bh_log_rate, 20, 0, 10000, PGC_SIGHUP, 0, NULL,
+        NULL, NULL);
 }
 
 /* Superusers set these for a pool role with ALTER ROLE ... SET. */

@@ -356,6 +356,32 @@ def test_what_is_kept_out_of_the_ring_is_kept_out_of_the_log(server, wire, watch
         limit(server, 10000, 100000)
 
 
+def test_a_tenant_cannot_fill_the_servers_log(server, wire):
+    """RAISE, errors and what they quote; the server's own messages and other sessions' are not limited."""
+    server.sql("ALTER SYSTEM SET bulkhead.log_rate = 1")
+    server.reload()
+    try:
+        begin = len(server.log.read_bytes())
+        for level in ("WARNING", "LOG"):
+            flood = f"DO $$BEGIN FOR i IN 1..20000 LOOP RAISE {level} 'flooding %', repeat('x', 1000); END LOOP; END$$"
+            assert as_tenant(wire, server, ["SET LOCAL client_min_messages = error", flood]).code is None
+        big = f"SELECT 1 / 0 /* {'y' * 100000} */"
+        for text in ["DO $$BEGIN RAISE WARNING 'giant %', repeat('x', 1000000); END$$", big, big]:
+            as_tenant(wire, server, ["SET LOCAL client_min_messages = error", text])
+        server.sql("DO $$BEGIN FOR i IN 1..2000 LOOP RAISE WARNING 'admin'; END LOOP; END$$")  # not limited
+        time.sleep(1.1)
+        assert as_tenant(wire, server, ["SELECT 1 / 0 AS later"]).code == "22012"
+        lines = server.log.read_bytes()[begin:].decode()
+        assert 900 <= lines.count("flooding") <= 1100
+        assert "giant" not in lines and "y" * 1000 not in lines
+        assert lines.count("WARNING:  admin") == 2000
+        assert "earlier messages of the same tenant are not in this log." in lines
+        assert len(lines) < 4000000
+    finally:
+        server.sql("ALTER SYSTEM RESET bulkhead.log_rate")
+        server.reload()
+
+
 def test_the_unbound_share_a_limit_that_is_not_a_tenants(server, wire, watch):
     limit(server, 1, 50)
     try:
