@@ -6,16 +6,30 @@
 
 #include "data/actor.h"
 #include "data/compat.h"
+#include "data/login.h"
 #include "data/settings.h"
 #include "data/slot.h"
 
-/* By the name that the session user had at its start: after an error nothing can be looked up. */
-static bool
-is_pool_login(void)
+/* The session user's name at its start: after an error nothing can be looked up. */
+static const char *
+login_name(void)
 {
     const char *name = GetConfigOption("session_authorization", true, false);
 
-    return name != NULL && name[0] != '\0' && bh_settings_pool_role(name);
+    return name != NULL ? name : "";
+}
+
+/* Nothing is bound: the tenant's own login may be at its first statement. */
+static void
+find_login(struct bh_actor *ret_actor)
+{
+    const char *name = login_name();
+
+    ret_actor->tenant = "";
+    ret_actor->no = bh_login_tenant();
+    if (ret_actor->no != 0)
+        ret_actor->subject = name;
+    ret_actor->guarded = ret_actor->no != 0 || (name[0] != '\0' && bh_settings_pool_role(name));
 }
 
 void
@@ -23,15 +37,14 @@ bh_actor_find(struct bh_actor *ret_actor)
 {
     int backend = IsParallelWorker() ? BH_BACKEND_LEADER : BH_BACKEND_SELF;
 
-    *ret_actor = (struct bh_actor){0, "", "", false};
+    *ret_actor = (struct bh_actor){0, "", "", true};
     /* From 17 on auxiliary processes have numbers too, beyond those of sessions. */
     if (backend >= 1 && backend <= MaxBackends)
         ret_actor->no = bh_slot_read(backend, &ret_actor->tenant);
     if (ret_actor->no != 0)
         ret_actor->subject = bh_slot_subject(backend);
     else
-        ret_actor->tenant = "";
-    ret_actor->guarded = ret_actor->no != 0 || is_pool_login();
+        find_login(ret_actor);
 }
 
 uint64

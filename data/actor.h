@@ -14,7 +14,8 @@ struct bh_actor {
 /**
  * bh_actor_find(ret_actor):
  * The tenant of this transaction, or of the authentic token that it was refused
- * for; in a parallel worker that of its leader.  Allocates in the current context.
+ * for, or of the session's login; in a parallel worker that of its leader.  Allocates in the
+ * current context.
  */
 void bh_actor_find(struct bh_actor *ret_actor);
 

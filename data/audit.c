@@ -16,7 +16,10 @@
 #include "data/raise.h"
 #include "data/ring.h"
 
-#define LIMIT_FORMAT "%s above the tenant's limit is not allowed"
+/* A setting's check hook of ours hands over its message ready made; these are what it is made with.
+ */
+static const char *const made[] = {
+    "%s above the tenant's limit is not allowed", "%s is not allowed while a tenant is bound"};
 
 static post_parse_analyze_hook_type next_post_parse_analyze;
 static MemoryContext scratch; /* made at load, so that an error needs no new one */
@@ -33,7 +36,7 @@ static const char *const marks[] = {
 enum whose {
     ANYBODY,   /* the extension refused it */
     GUARDED,   /* a bound transaction or a pool role */
-    BOUND,     /* a bound transaction */
+    SHARED,    /* a transaction bound to a tenant of a shared database */
     ANONYMOUS, /* one of scope `anonymous` */
 };
 
@@ -49,7 +52,7 @@ static const struct kind kinds[] = {
     {BH_TN_STATEMENT, ANYBODY},
     {BH_TN_ENTER, ANYBODY},
     {ERRCODE_INSUFFICIENT_PRIVILEGE, GUARDED},
-    {ERRCODE_INVALID_TRANSACTION_TERMINATION, BOUND},
+    {ERRCODE_INVALID_TRANSACTION_TERMINATION, SHARED},
     {ERRCODE_READ_ONLY_SQL_TRANSACTION, ANONYMOUS},
 };
 
@@ -70,8 +73,8 @@ concerns(const struct kind *kind, const struct bh_actor *actor)
         return true;
     case GUARDED:
         return actor->guarded;
-    case BOUND:
-        return actor->no != 0;
+    case SHARED:
+        return actor->no != 0 && !bh_mode_own(bh_context_mode());
     case ANONYMOUS:
         return actor->no != 0 && bh_context_anonymous();
     }
@@ -95,9 +98,8 @@ read_refusal(const ErrorData *error, struct bh_refusal *ret_refusal)
     const char *id = error->message_id;
     const char *format;
 
-    /* A setting's check hook hands over its message ready made. */
     if (error->sqlerrcode == BH_TN_STATEMENT && strcmp(id, "%s") == 0)
-        id = LIMIT_FORMAT;
+        id = strstr(text, "limit") != NULL ? made[0] : made[1];
 #ifdef ENABLE_NLS
     format = error->domain != NULL ? dgettext(error->domain, id) : id;
 #else

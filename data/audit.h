@@ -5,7 +5,7 @@
  *   TN001 TN002 TN003 TN005 TN006  of every session
  *   42501 (no right, row security)  of a bound transaction or a pool role
  *   25006 (read only)               of a bound transaction of scope `anonymous`
- *   2D000 (COMMIT inside a call)    of a bound transaction
+ *   2D000 (COMMIT inside a call)    of a bound transaction in a shared database
  *
  * TN004 and TN007 ask to come again, and what an application raises by itself
  * (RAISE … ERRCODE) is its own affair: neither is an attempt.

@@ -163,6 +163,12 @@ bh_login_bind(void)
         bind_to(no);
 }
 
+int32
+bh_login_tenant(void)
+{
+    return verdict.no;
+}
+
 /* ---- the start of a session ---- */
 
 /*

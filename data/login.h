@@ -6,6 +6,8 @@
 #ifndef BH_DATA_LOGIN_H
 #define BH_DATA_LOGIN_H
 
+#include "postgres.h"
+
 /** bh_login_register(): prepare sessions of such logins when they start; once, at load. */
 void bh_login_register(void);
 
@@ -17,5 +19,12 @@ void bh_login_register(void);
  * a tenant's and is not any more.  Cheap for everybody else.
  */
 void bh_login_bind(void);
+
+/**
+ * bh_login_tenant():
+ * Number of the tenant whose login this session's is, as last looked up; 0: nobody's.
+ * Looks nothing up, so it may be called after an error too.
+ */
+int32 bh_login_tenant(void);
 
 #endif

@@ -14,6 +14,7 @@ struct values {
 enum part {
     REST,  /* object: what follows ${head}, with its values */
     FIRST, /* object: the first value */
+    PAIR,  /* object: the first value; message: the second, words of our own */
     WHOLE  /* the values are words of our own: the message keeps them */
 };
 
@@ -21,7 +22,7 @@ struct shape {
     const char *head; /* how the format begins */
     enum part part;
     const char *object;  /* stands before it */
-    const char *message; /* NULL with WHOLE */
+    const char *message; /* NULL with PAIR and WHOLE */
 };
 
 static const struct shape shapes[] = {
@@ -39,6 +40,7 @@ static const struct shape shapes[] = {
     {"cannot execute ", REST, "", "cannot execute"},
     {"%s is not allowed while a tenant is bound", FIRST, "", "not allowed while a tenant is bound"},
     {"%s above the tenant's limit is not allowed", FIRST, "", "above the tenant's limit"},
+    {"table \"%s\" %s", PAIR, "table ", NULL},
     {"token refused: ", WHOLE, "token", NULL},
     {"tenant cannot be bound here: ", WHOLE, "enter()", NULL},
     {"tenant is not active: ", WHOLE, "tenant", NULL},
@@ -201,7 +203,7 @@ write_object(
     put(out, bh_str_of(shape->object));
     if (shape->part == REST)
         render(out, id + strlen(shape->head), values, 0);
-    if (shape->part == FIRST)
+    if (shape->part == FIRST || shape->part == PAIR)
         render(out, "%s", values, 0);
 }
 
@@ -224,6 +226,8 @@ bh_refusal_read(
         write_object(&object, shape, id, &values);
     if (shape != NULL && shape->message != NULL)
         put(&message, bh_str_of(shape->message));
+    else if (shape != NULL && shape->part == PAIR)
+        render(&message, "%s", &values, 1);
     else
         render(&message, id, shape != NULL ? &values : &none, 0);
     object.data[object.len] = '\0';

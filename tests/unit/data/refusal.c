@@ -45,6 +45,9 @@ static const struct sample samples[] = {
         "not allowed while a tenant is bound"},
     {"%s above the tenant's limit is not allowed", "%s above the tenant's limit is not allowed",
         "work_mem above the tenant's limit is not allowed", "work_mem", "above the tenant's limit"},
+    {"table \"%s\" %s", "table \"%s\" %s", "table \"t\" is not protected by row security",
+        "table t", "is not protected by row security"},
+    {"table \"%s\" %s", "table \"%s\" %s", "nonsense", "table ...", "..."},
     {"token refused: %s", "token refused: %s", "token refused: it is too long", "token",
         "token refused: it is too long"},
 };
