@@ -9,7 +9,6 @@
 
 #include "data/actor.h"
 #include "data/audit.h"
-#include "data/compat.h"
 #include "data/context.h"
 #include "data/fingerprint.h"
 #include "data/log.h"
