@@ -14,7 +14,7 @@ import serverlog
 TENANTS = {"acme": 42, "globex": 43, "initech": 44}
 POOL_SIZE = 2
 TURNS = 60
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 120
 STEPS = ["connect", "read", "write", "error", "unbound", "refused", "tenants", "prepared", "types", "moved", "serial",
          "killed", "reset", "health"]
 SETTINGS = """logging_collector = on

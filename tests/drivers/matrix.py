@@ -13,6 +13,7 @@ class Driver:
 
 
 PYTHON = ["venv/bin/python"]
+JAVA = ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", "classes:target/dependency/*"]
 DRIVERS = [
     Driver("libpq", "libpq", "c", ["./libpq"], "nothing (PQexecParams, not PQprepare)"),
     Driver("psycopg", "psycopg 3, psycopg_pool", "python", PYTHON + ["with_psycopg.py"], "`prepare_threshold=None`"),
@@ -22,9 +23,23 @@ DRIVERS = [
     Driver("django", "Django on psycopg", "python", PYTHON + ["with_django.py"],
            "`DISABLE_SERVER_SIDE_CURSORS`; `OPTIONS`: `server_side_binding`"),
     Driver("node-postgres", "node-postgres (pg)", "node", ["node", "with-pg.js"], "nothing (no `name` in queries)"),
-    Driver("postgres.js", "postgres.js", "node", ["node", "with-postgres-js.js"], "`prepare: false`, `fetch_types: false`"),
+    Driver("postgres.js", "postgres.js", "node", ["node", "with-postgres-js.js"], "`prepare: false`, `fetch_types: false`",
+           "3.4.9 ends the process (`TypeError: Cannot read properties of null (reading 'write')`) where a connection closes in the moment"
+           " between a query and its write to the socket; run it under a supervisor (porsager/postgres issues 1154 and 1208)."),
     Driver("drizzle", "Drizzle on node-postgres", "node", ["node", "with-drizzle.js"], "nothing (no `.prepare(name)`)"),
     Driver("pgx", "pgx, pgxpool", "go", ["bin/pgx"], "`default_query_exec_mode=exec`"),
     Driver("database-sql-pgx", "database/sql, pgx stdlib", "go", ["bin/database-sql", "pgx"], "`default_query_exec_mode=exec`"),
     Driver("database-sql-pq", "database/sql, lib/pq", "go", ["bin/database-sql", "postgres"], "`binary_parameters=yes`"),
+    Driver("pgjdbc", "pgjdbc with HikariCP", "java", JAVA + ["WithHikari"], "`prepareThreshold=0`",
+           "it connects with DateStyle `ISO`, which PgBouncer never finds equal to the server's `ISO, MDY`: before each transaction"
+           " PgBouncer sends `SET DateStyle='ISO'`. `setTransactionIsolation()` and `setReadOnly()` outside a transaction are for"
+           " the session and refused: begin with `SET TRANSACTION …`."),
+    Driver("hibernate", "Hibernate on pgjdbc with HikariCP", "java", JAVA + ["WithHibernate"],
+           "`prepareThreshold=0`, `hibernate.boot.allow_jdbc_metadata_access=false`, `jakarta.persistence.database-product-name`, `…-major-version`"),
+    Driver("tokio-postgres", "tokio-postgres, deadpool-postgres", "rust", ["target/debug/tokio-postgres"],
+           "nothing (`query_typed()`, `execute_typed()`; `RecyclingMethod::Fast` or `Verified`)",
+           "a value of an enum or another type of the tenant's own is looked up by a statement with a name: read it as text (`state::text`)."),
+    Driver("sqlx", "sqlx", "rust", ["target/debug/sqlx"], "`.persistent(false)` on each query",
+           "connects with `extra_float_digits`, so PgBouncer needs `ignore_startup_parameters = extra_float_digits` (`bulkhead up` sets it);"
+           " the types of a tenant's own as for tokio-postgres."),
 ]

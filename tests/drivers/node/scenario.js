@@ -71,7 +71,10 @@ async function killed(use) {
   let attempts = 0
   await use.inTenant(TOKENS.acme, async db => {
     await use.insert(db, 'killed')
-    if (attempts++ === 0) await ask('kill', await use.pid(db))
+    if (attempts++ === 0) {
+      await ask('kill', await use.pid(db))
+      await use.settle?.()
+    }
     only(await use.names(db), 'acme')
   })
   check(attempts === 2, 'the server process was not killed')
