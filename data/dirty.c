@@ -173,5 +173,5 @@ bh_dirty_check(enum bh_mode mode)
         reject("statements of PREPARE");
     if (listens())
         reject("channels that it listens to");
-    looked_through = true;
+    looked_through = bh_settings_pool_session();
 }

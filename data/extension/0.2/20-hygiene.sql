@@ -23,8 +23,7 @@ BEGIN ATOMIC
         -- other sessions
         OR p.proname IN ('pg_notify', 'pg_listening_channels', 'pg_notification_queue_usage', 'pg_terminate_backend',
             'pg_cancel_backend', 'pg_blocking_pids', 'pg_safe_snapshot_blocking_pids', 'pg_isolation_test_session_is_blocked',
-            'pg_lock_status', 'pg_prepared_xact', 'pg_export_snapshot', 'pg_logical_emit_message', 'pg_show_replication_origin_status',
-            'pg_get_replication_slots',
+            'pg_lock_status', 'pg_prepared_xact', 'pg_export_snapshot', 'pg_logical_emit_message', 'pg_get_replication_slots',
             -- texts that other tenants' statements left in this session
             'pg_prepared_statement')
         -- how much others have and do
