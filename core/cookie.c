@@ -1,7 +1,5 @@
 #include "core/cookie.h"
 
-#include <strings.h>
-
 static struct bh_str
 trim(struct bh_str text)
 {
@@ -17,7 +15,7 @@ trim(struct bh_str text)
 static bool
 is_word(struct bh_str text, const char *word)
 {
-    return text.len == strlen(word) && strncasecmp(text.data, word, text.len) == 0;
+    return bh_str_eq_nocase(text, bh_str_of(word));
 }
 
 /* Domain=.acme.example.com and Domain=acme.example.com are the same. */
@@ -28,7 +26,7 @@ is_host(struct bh_str domain, struct bh_str host)
         domain.data++;
         domain.len--;
     }
-    return domain.len == host.len && strncasecmp(domain.data, host.data, host.len) == 0;
+    return bh_str_eq_nocase(domain, host);
 }
 
 /* Browsers resolve no dots in a cookie's path, applications may. */

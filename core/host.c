@@ -14,12 +14,8 @@ ends_in(struct bh_str host, struct bh_str domain)
 {
     if (host.len < domain.len)
         return false;
-    const char *tail = host.data + (host.len - domain.len);
-    for (size_t i = 0; i < domain.len; i++) {
-        if (lower(tail[i]) != domain.data[i])
-            return false;
-    }
-    return true;
+    struct bh_str tail = {host.data + (host.len - domain.len), domain.len};
+    return bh_str_eq_nocase(tail, domain);
 }
 
 static bool
@@ -92,13 +88,5 @@ bh_host_tenant(struct bh_str host, struct bh_str base_domain, char ret_id[BH_TEN
 bool
 bh_host_same(struct bh_str a, struct bh_str b)
 {
-    a = strip_port_and_dot(a);
-    b = strip_port_and_dot(b);
-    if (a.len != b.len)
-        return false;
-    for (size_t i = 0; i < a.len; i++) {
-        if (lower(a.data[i]) != lower(b.data[i]))
-            return false;
-    }
-    return true;
+    return bh_str_eq_nocase(strip_port_and_dot(a), strip_port_and_dot(b));
 }

@@ -22,6 +22,24 @@ bh_str_is(struct bh_str a, const char *text)
     return bh_str_eq(a, bh_str_of(text));
 }
 
+static char
+lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+bool
+bh_str_eq_nocase(struct bh_str a, struct bh_str b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++) {
+        if (lower(a.data[i]) != lower(b.data[i]))
+            return false;
+    }
+    return true;
+}
+
 bool
 bh_str_starts(struct bh_str s, const char *prefix)
 {

@@ -24,6 +24,9 @@ struct bh_str bh_str_of(const char *text);
 bool bh_str_eq(struct bh_str a, struct bh_str b);
 bool bh_str_is(struct bh_str a, const char *text);
 
+/** bh_str_eq_nocase(a, b): the same but for the case of ASCII letters, whatever the locale? */
+bool bh_str_eq_nocase(struct bh_str a, struct bh_str b);
+
 /** bh_str_starts(s, prefix): does ${s} begin with ${prefix}? */
 bool bh_str_starts(struct bh_str s, const char *prefix);
 

@@ -89,6 +89,18 @@ def cookies():
         yield text.encode()
 
 
+def key_sets():
+    ed = '{"kty":"OKP","crv":"Ed25519","kid":"k1","use":"sig","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
+    ec = ('{"kty":"EC","crv":"P-256","alg":"ES256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",'
+          '"y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}')
+    for text in (ed, ec, ed + "," + ec, '{"kty":"RSA","n":"AQAB","e":"AQAB","key_ops":["verify"]}', '{"kty":"oct","k":"AA"}'):
+        yield ('{"keys":[%s]}' % text).encode()
+    part = lambda text: base64.urlsafe_b64encode(text.encode()).rstrip(b"=")
+    yield b".".join([part('{"alg":"EdDSA","typ":"JWT","kid":"k1"}'),
+                     part('{"iss":"https://id.example","aud":["shop"],"sub":"u1","exp":1700000060,"nbf":1,"a":{"b":[1]}}'),
+                     base64.urlsafe_b64encode(bytes(64)).rstrip(b"=")])
+
+
 def tenant_files():
     for path in sorted((HERE.parents[1] / "examples/tenants").glob("*/tenant.yaml")):
         yield path.read_bytes()
@@ -117,7 +129,7 @@ def main():
     corpora = {"token": tokens("token"), "usertoken": tokens("usertoken"), "json": documents(),
                "tenantdoc": tenant_documents(), "query": queries(),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
-               "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds(), "cookie": cookies(),
+               "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds(), "cookie": cookies(), "jwt": key_sets(),
                "fingerprint": statements(), "refusal": refusals()}
     for target, seeds in corpora.items():
         folder = HERE / "corpus" / target
