@@ -123,6 +123,35 @@ leave_line(struct bh_share *share)
     mine.waiting = false;
 }
 
+/* ---- leaving ---- */
+
+static void
+wake(int backend)
+{
+    if (backend != NOBODY)
+        SetLatch(&ProcGlobal->allProcs[backend].procLatch);
+}
+
+static void
+leave(void)
+{
+    int next;
+
+    if (!mine.running && !mine.waiting)
+        return;
+    bh_meter_hold();
+    SpinLockAcquire(&mine.share->lock);
+    if (mine.waiting)
+        leave_line(mine.share);
+    if (mine.running)
+        mine.share->running--;
+    mine.running = false;
+    next = first_in_line(mine.share);
+    SpinLockRelease(&mine.share->lock);
+    bh_meter_release();
+    wake(next);
+}
+
 /* ---- a transaction ---- */
 
 static struct bh_budget_rule
@@ -162,6 +191,7 @@ bh_enforce_begin(struct bh_share *share)
 {
     struct bh_budget_rule rule = rule_of_limits();
 
+    leave(); /* a statement that goes on in a further transaction has passed already */
     mine.most = bh_limits_count(BH_LIMIT_MAX_CONCURRENT_STATEMENTS);
     mine.charged = rule.rate > 0;
     mine.started = false;
@@ -180,13 +210,6 @@ bh_enforce_charged(void)
 }
 
 /* ---- the gate ---- */
-
-static void
-wake(int backend)
-{
-    if (backend != NOBODY)
-        SetLatch(&ProcGlobal->allProcs[backend].procLatch);
-}
 
 /* Who goes before me: NOBODY also where I am first. */
 static int
@@ -224,26 +247,6 @@ pass(uint64 now, uint64 *ret_wait_ns)
     bh_meter_release();
     wake(next);
     return room;
-}
-
-static void
-leave(void)
-{
-    int next;
-
-    if (!mine.running && !mine.waiting)
-        return;
-    bh_meter_hold();
-    SpinLockAcquire(&mine.share->lock);
-    if (mine.waiting)
-        leave_line(mine.share);
-    if (mine.running)
-        mine.share->running--;
-    mine.running = false;
-    next = first_in_line(mine.share);
-    SpinLockRelease(&mine.share->lock);
-    bh_meter_release();
-    wake(next);
 }
 
 static int

@@ -35,6 +35,7 @@ static struct {
     struct bh_usage_entry *entry;
     bool bound;      /* in a bound transaction, or a worker of one */
     bool committing; /* COMMIT was said: what runs now, runs at the end of the transaction */
+    bool ended;      /* the transaction is over, its last statement is not */
     bool ready;      /* timer and exit are registered */
 } work;
 
@@ -173,6 +174,7 @@ work_for(int32 no)
     }
     if (before == NULL || before->no != no) {
         bh_meter_hold();
+        account();
         flush();
         work.entry = NULL;
         bh_meter_release();
@@ -190,6 +192,7 @@ bh_meter_begin(int32 no)
         return;
     work_for(no);
     work.committing = false;
+    work.ended = false;
     message.rolled_back = false;
     bh_enforce_begin(&work.entry->share);
 }
@@ -266,6 +269,15 @@ open_window(bool gated)
 }
 
 static void
+stop_working(void)
+{
+    bh_enforce_end();
+    work.bound = false;
+    work.committing = false;
+    work.ended = false;
+}
+
+static void
 close_window(uint32 id)
 {
     if (id == 0 || window.id != id)
@@ -276,6 +288,8 @@ close_window(uint32 id)
     if (bh_enforce_charged() || IsParallelWorker())
         flush();
     bh_meter_release();
+    if (unlikely(work.ended))
+        stop_working();
 }
 
 /* What waits for data of the client is measured by the processor's time. */
@@ -483,17 +497,24 @@ failed(void)
     function_window = 0;
 }
 
+/*
+ * VACUUM, CREATE INDEX CONCURRENTLY and procedures end transactions inside one
+ * statement, in a tenant's own database: it is measured to its end.  Errors have
+ * left their portal when they abort.
+ */
 static void
 transaction_ends(bool aborted)
 {
     if (!work.bound || IsParallelWorker())
         return;
+    if (window.id != 0 && ActivePortal != NULL && !proc_exit_inprogress) {
+        work.ended = true;
+        return;
+    }
     if (aborted)
         failed();
-    close_window(window.id); /* a procedure's COMMIT */
-    bh_enforce_end();
-    work.bound = false;
-    work.committing = false;
+    close_window(window.id);
+    stop_working();
 }
 
 static void

@@ -10,6 +10,7 @@ import pgserver
 import pytest
 from database import ENTER, NUMBERS, as_tenant, check_log, pool, server, token, wire  # noqa: F401
 from pgserver import wait_for
+from pgwire import Wire
 
 FAILS = "SELECT 1 / generate_series(0, 0)"
 METERS = ["db_statements", "db_rows", "db_active_us", "db_blocks_hit", "db_blocks_read", "db_blocks_dirtied",
@@ -306,6 +307,33 @@ def test_fast_path_is_a_statement(server):
         it.wire.pipeline([("COMMIT", [])])
     assert it.used["db_statements"] == 1
     assert 50000 <= it.used["db_active_us"] < 300000
+
+
+@pytest.fixture(scope="module")
+def own(server):
+    """t50 is the database of tenant 50, whose login is bh_t50."""
+    server.make_database("t50")
+    server.sql(f"""
+        CREATE ROLE bh_t50 LOGIN PASSWORD '{pgserver.POOL_PASSWORD}'; GRANT CONNECT ON DATABASE t50 TO bh_t50;
+        CREATE SCHEMA s AUTHORIZATION bh_t50;
+        INSERT INTO bulkhead.tenant (no, id, mode, role, schema, state) VALUES (50, 'initech', 'database', 'bh_t50', 's', 'active');
+        SET ROLE bh_t50;
+        CREATE TABLE s.t (v int); INSERT INTO s.t SELECT generate_series(1, 1000);
+        CREATE PROCEDURE s.commits() LANGUAGE plpgsql AS $$BEGIN
+            INSERT INTO s.t VALUES (0); COMMIT; PERFORM pg_sleep(0.2); PERFORM count(*) FROM s.t; ROLLBACK; PERFORM pg_sleep(0.2); END$$""", database="t50")
+
+
+@pytest.mark.parametrize("text,at_least_us", [("CALL s.commits()", 400000), ("VACUUM s.t", 1), ("CREATE INDEX CONCURRENTLY ON s.t (v)", 1)])
+def test_a_statement_that_ends_transactions_counts_to_its_end(server, own, text, at_least_us):
+    before = usage(server, 50)
+    with Wire(server.port, "bh_t50", pgserver.POOL_PASSWORD, "t50") as it:
+        for step in (text, "SELECT 1"):
+            answer = it.query(step)
+            assert answer.code is None, answer.errors
+        gone(server, it)
+    used = {meter: value - before[meter] for meter, value in usage(server, 50).items()}
+    assert (used["db_statements"], used["db_rows"], used["db_errors"]) == (2, 1, 0)
+    assert used["db_active_us"] >= at_least_us and used["db_wal_bytes"] > 0
 
 
 def test_two_tenants_on_one_connection(server):
