@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/http.h"
+#include "cli/list.h"
 #include "cli/out.h"
 #include "cli/tenant.h"
 #include "core/buf.h"
@@ -38,16 +39,21 @@ find_component(const json_t *list, const char *name)
     return NULL;
 }
 
+static bool
+is_component_up(const json_t *status, const char *name)
+{
+    const json_t *list = json_object_get(status, "components");
+    const char *state = bh_json_text(find_component(list, name), "state");
+
+    return state != NULL && strcmp(state, "up") == 0;
+}
+
 bool
 bh_status_up(const json_t *status)
 {
-    const json_t *list = json_object_get(status, "components");
-
-    for (size_t i = 0; i < COMPONENTS; i++) {
-        const char *state = bh_json_text(find_component(list, components[i].name), "state");
-        if (state == NULL || strcmp(state, "up") != 0)
+    for (size_t i = 0; i < COMPONENTS; i++)
+        if (!is_component_up(status, components[i].name))
             return false;
-    }
     return true;
 }
 
@@ -221,8 +227,28 @@ print_numbers(struct bh_buf *buf, const json_t *tenants)
             json_integer_value(count), state);
 }
 
+/* What drifted in the databases, where the control plane can tell; it looks by itself, so this only
+ * reads. */
+static void
+print_findings(const struct bh_cli *cli, const struct bh_state *state)
+{
+    struct bh_client client;
+    struct bh_error err;
+    json_t *items = NULL;
+
+    if (bh_client_local(cli, state, &client, &err) != BH_OK)
+        return;
+    client.timeout_ms = AGENT_TIMEOUT_MS;
+    if (bh_list_read(&client, "/v1/selfcheck?limit=500", &items, &err) == BH_OK &&
+        json_array_size(items) > 0)
+        (void)printf(
+            "selfcheck: %zu findings; see: %s selfcheck\n", json_array_size(items), cli->program);
+    json_decref(items);
+    bh_client_close(&client);
+}
+
 static int
-print_table(const struct bh_cli *cli, const json_t *status)
+print_table(const struct bh_cli *cli, const struct bh_state *state, const json_t *status)
 {
     struct bh_table *table = bh_table_new("COMPONENT|*STATE|>PID|>PORT|VERSION");
     const json_t *snapshot = json_object_get(status, "snapshot");
@@ -255,6 +281,8 @@ print_table(const struct bh_cli *cli, const json_t *status)
             (double)json_integer_value(age) / 1000);
     if (buf.len > 0)
         (void)printf("tenants: %s\n", numbers);
+    if (is_component_up(status, "control"))
+        print_findings(cli, state);
     return code;
 }
 
@@ -345,7 +373,7 @@ bh_cmd_status(struct bh_cli *cli)
     else if (bh_cli_json(cli))
         code = bh_out_json(json_incref(status));
     else
-        code = print_table(cli, status);
+        code = print_table(cli, &state, status);
     json_decref(status);
     if (!up && !bh_cli_json(cli))
         bh_out_message(stderr, "not all is up in %s; start it with: bulkhead up", state.path);

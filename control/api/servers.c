@@ -82,7 +82,7 @@ BH_HANDLER(bh_selfcheck_post)
     struct bh_writer w = {.buf = &reply->body};
     int64_t asked_us;
 
-    BH_TRY(bh_selfcheck_wake(request->db, NULL, &asked_us, err));
+    BH_TRY(bh_selfcheck_wake(request->db, NULL, 0, &asked_us, err));
     reply->status = 202;
     bh_write_open(&w, NULL, '{');
     bh_write_time(&w, "asked_at", asked_us);

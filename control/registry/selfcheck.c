@@ -3,17 +3,18 @@
 
 /* Whoever is at it now, or was killed at it, may not be the last to have looked. */
 static const char wake_sql[] =
-    "WITH clock AS (SELECT clock_timestamp() AS at), woken AS (UPDATE selfcheck SET due_at = at,"
+    "WITH clock AS (SELECT clock_timestamp() AS at), woken AS (UPDATE selfcheck SET"
+    "  due_at = at + $2::bigint * interval '1 s',"
     "  claimed_at = NULL FROM clock WHERE $1::text IS NULL OR server IN (SELECT name FROM server WHERE cell = $1))"
     " SELECT " BH_SQL_US("at") " FROM clock";
 
 enum bh_code
-bh_selfcheck_wake(struct bh_db *db, const char *cell, int64_t *ret_asked_us, struct bh_error *err)
+bh_selfcheck_wake(
+    struct bh_db *db, const char *cell, int delay_s, int64_t *ret_asked_us, struct bh_error *err)
 {
     PGresult *r;
-    BH_TRY(bh_db_run(db, &r, err, wake_sql, cell));
-    if (ret_asked_us)
-        *ret_asked_us = bh_db_int(r, 0, 0);
+    BH_TRY(bh_db_run(db, &r, err, wake_sql, cell, bh_number(delay_s).text));
+    *ret_asked_us = bh_db_int(r, 0, 0);
     PQclear(r);
     return BH_OK;
 }

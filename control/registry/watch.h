@@ -68,12 +68,13 @@ enum bh_code bh_server_list(struct bh_db *db, struct bh_arena *arena, const stru
 /* ---- the self-check (selfcheck.c) ---- */
 
 /**
- * bh_selfcheck_wake(db, cell, ret_asked_us, err):
- * Every database (of ${cell}; NULL: of all) is to be checked now; the time now
- * by the registry's clock, which `checked_at` will pass (NULL: not of interest).
+ * bh_selfcheck_wake(db, cell, delay_s, ret_asked_us, err):
+ * Every database (of ${cell}; NULL: of all) is to be checked in ${delay_s}
+ * seconds; ${ret_asked_us}: the time now by the registry's clock, before which
+ * no check that this brings about began.
  */
-enum bh_code bh_selfcheck_wake(
-    struct bh_db *db, const char *cell, int64_t *ret_asked_us, struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_selfcheck_wake(struct bh_db *db, const char *cell, int delay_s,
+    int64_t *ret_asked_us, struct bh_error *err) BH_MUSTCHECK;
 
 /**
  * bh_selfcheck_claim(db, arena, cell, ret_place, ret_found, err):

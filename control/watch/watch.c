@@ -16,6 +16,7 @@
 #define PATIENCE_MS 10000
 #define PRUNE_MS 60000
 #define STOP_S 5
+#define START_S 5 /* the first check: what starts together is complete by then */
 
 void
 bh_watch_sleep(struct bh_watch *watch, int ms)
@@ -101,11 +102,12 @@ static enum bh_code
 keep(struct bh_watch *watch, int64_t turn, struct bh_error *err)
 {
     struct bh_db *db;
+    int64_t asked_us;
     int every = 1 + PRUNE_MS / watch->config.interval_ms;
     BH_TRY(bh_watch_db(watch, &db, err));
     enum bh_code code = start_readers(watch, db, err);
     if (code == BH_OK && turn == 0)
-        code = bh_selfcheck_wake(db, watch->config.cell, NULL, err);
+        code = bh_selfcheck_wake(db, watch->config.cell, START_S, &asked_us, err);
     if (code == BH_OK && turn % every == 0)
         code = prune(watch, db, err);
     bh_db_give(db);

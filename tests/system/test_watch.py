@@ -1,14 +1,16 @@
 """bulkheadd's watch over the database servers: what they count, refuse and let drift reaches the registry once."""
-import os
+import json
+import re
 import signal
+import subprocess
 import time
 
 import psutil
 import pytest
 
 from database import ENTER
-from flowfix import Plant
-from pgserver import POOL_PASSWORD, Bouncer, Server, give_to_engine_user, wait_for
+from flowfix import OPERATOR, Plant
+from pgserver import POOL_PASSWORD, PREFIX, Bouncer, Server, give_to_engine_user, wait_for
 from pgwire import Wire
 
 FAST = {"watch_ms": 200}
@@ -386,16 +388,29 @@ def counted(plant, no):
     return {meter: int(rows.get(meter, 0)) for meter in METERS}
 
 
-def wait_booked(plant, daemon, attacker, plus=None):
-    """Until the API says what PostgreSQL does (and ${plus} of earlier lives of its counters)."""
-    plus = plus or dict.fromkeys(METERS, 0)
-    want = lambda: {meter: value + plus[meter] for meter, value in counted(plant, attacker.no).items()}
+def earlier(plant, no):
+    """What was booked of lives of the counters that a crash ended."""
+    rows = dict(plant.registry("SELECT meter, sum(value) FROM usage_source WHERE no = %s AND file_epoch <> %s GROUP BY meter",
+                               (no, plant.server.sql("SELECT max(file_epoch) FROM bulkhead.usage")[0][0])))
+    return {meter: int(rows.get(meter, 0)) for meter in METERS}
+
+
+def wait_booked(plant, daemon, attacker):
+    """Until the API says what PostgreSQL does, and what it did in earlier lives of its counters; that."""
+    def want():
+        before = earlier(plant, attacker.no)
+        return {meter: value + before[meter] for meter, value in counted(plant, attacker.no).items()}
     try:
         wait_for(lambda: booked(daemon, "mallory") == want(), "usage is booked", 15)
     except TimeoutError:
         pass
     assert booked(daemon, "mallory") == want()
     return want()
+
+
+def wait_rows(plant, daemon, attacker, rows):
+    """Until the backends have flushed their sums, and so many rows are booked."""
+    wait_for(lambda: booked(daemon, "mallory")["db_rows"] >= rows, "the rows are booked", 20)
 
 
 WORK = "INSERT INTO products (name) SELECT repeat('x', 200) FROM generate_series(1, 100)"
@@ -406,7 +421,7 @@ def test_usage_is_what_the_server_counted(plant, daemon, attacker):
     before = wait_booked(plant, daemon, attacker)
     assert {answer.code for answer in attacker.run(WORK, 3)} == {None}
     attacker.attack()
-    wait_for(lambda: counted(plant, attacker.no)["db_rows"] >= before["db_rows"] + 300, "the backends flush")
+    wait_rows(plant, daemon, attacker, before["db_rows"] + 300)
     after = wait_booked(plant, daemon, attacker)
     grown = {meter: after[meter] - before[meter] for meter in METERS}
     assert grown["db_rows"] >= 300 and grown["db_wal_bytes"] > 60000 and grown["db_errors"] == 1, grown
@@ -443,18 +458,18 @@ def test_what_a_crash_of_postgresql_loses_is_bounded(plant, daemon, attacker):
     plant.server.stop()
     plant.server.start()
     assert attacker.run(WORK, 2)[-1].code is None
-    wait_for(lambda: counted(plant, attacker.no)["db_rows"] >= before["db_rows"] + 200, "the counters went on", 20)
+    wait_rows(plant, daemon, attacker, before["db_rows"] + 200)
     kept = wait_booked(plant, daemon, attacker)
-    assert kept["db_rows"] >= before["db_rows"] + 200
-    for process in Second.processes(type("Main", (), {"server": plant.server})):
+    old = earlier(plant, attacker.no)
+    for process in Second.processes(plant):
         process.kill()
     wait_for(lambda: not psutil.pid_exists(plant.server.postmaster()), "PostgreSQL is gone")
     plant.server.start()
-    wait_for(lambda: server_of(daemon)["state"] == "up" and counted(plant, attacker.no)["db_rows"] == 0,
-             "the counters begin anew", 40)
+    wait_state(daemon, "up", seconds=40)
     assert attacker.run(WORK, 2)[-1].code is None
-    wait_for(lambda: counted(plant, attacker.no)["db_rows"] >= 200, "the backends flush")
-    assert wait_booked(plant, daemon, attacker, kept)["db_rows"] >= kept["db_rows"] + 200
+    wait_rows(plant, daemon, attacker, kept["db_rows"] + 200)
+    assert wait_booked(plant, daemon, attacker)["db_rows"] >= kept["db_rows"] + 200
+    assert earlier(plant, attacker.no) == {meter: kept[meter] for meter in METERS} != old  # all that was read is kept
 
 
 def test_a_server_speaks_for_its_own_tenants_only(plant, daemon, attacker, second):
@@ -478,8 +493,9 @@ def test_a_server_speaks_for_its_own_tenants_only(plant, daemon, attacker, secon
             suppressed bigint) LANGUAGE sql AS $$
             SELECT 5::bigint, 1::bigint, 'infinity'::timestamptz, {attacker.no}, 'victim', repeat('s', 10000), '', NULL, 'TN00123',
                    repeat('m', 100000), '', -5::bigint WHERE after < 1 $$""", database="second1")
-    wait_for(lambda: [i for i in pages(daemon, "/v1/audit") if i["server"] == "second"], "its entry is there", 20)
-    row, = [i for i in pages(daemon, "/v1/audit") if i["server"] == "second" and i["kind"] == "refused"]
+    refused = lambda: [i for i in pages(daemon, "/v1/audit") if i["server"] == "second" and i["kind"] == "refused"]
+    wait_for(refused, "its entry is there", 20)
+    row, = refused()
     assert (row["tenant"], row["no"], row["code"], row["count"]) == (None, None, "TN001", 1)
     assert len(row["message"]) == 1000 and len(row["subject"]) == 255
     time.sleep(1)
@@ -490,3 +506,109 @@ def test_a_server_speaks_for_its_own_tenants_only(plant, daemon, attacker, secon
     wait_state(daemon, "limited", "second")
     assert "no counter" in server_of(daemon, "second")["message"]
     assert server_of(daemon)["state"] == "up" and booked(daemon, "mallory") == mine
+
+
+# ---- the command line ----
+
+def cli(daemon, *args):
+    return subprocess.run([PREFIX / "bin/bulkhead", *args], capture_output=True, text=True, timeout=90,
+                          env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "BULKHEAD_STATE": "/tmp/bulkhead-no-such-state",
+                               "BULKHEAD_URL": f"http://127.0.0.1:{daemon.port}", "BULKHEAD_TOKEN": OPERATOR})
+
+
+def test_the_command_line_lists_what_was_refused_and_used(plant, daemon, attacker):
+    wait_state(daemon, "up")
+    forget(plant)
+    attacker.attack(3)
+    wait_count(daemon, 3)
+    wait_booked(plant, daemon, attacker)
+    done = cli(daemon, "audit", "list", "--tenant", "mallory", "--limit", "2", "-o", "json")
+    assert done.returncode == 0 and done.stderr == ""
+    page = json.loads(done.stdout)
+    assert len(page["items"]) == 2 and page["next_page_token"] and page["items"] == audit(daemon)[:2]
+    table = cli(daemon, "audit", "list", "--code", "42501", "--from", "2020-01-01T00:00:00+01:00").stdout.splitlines()
+    assert table[0].split() == ["AT", "TENANT", "SUBJECT", "DATABASE", "CODE", "COUNT", "OBJECT", "MESSAGE"]
+    assert len(table) == 4 and all(line.split()[1:6] == ["mallory", "u-1", "shared1", "42501", "1"] for line in table[1:])
+    nothing = cli(daemon, "audit", "list", "--tenant", "a&limit=1")
+    assert (nothing.returncode, nothing.stderr) == (0, "nothing was refused\n")
+    wrong = cli(daemon, "audit", "list", "--code", "x")
+    assert wrong.returncode == 65 and "SQLSTATE" in wrong.stderr and wrong.stdout == ""
+
+    items = json.loads(cli(daemon, "usage", "--tenant", "mallory", "-o", "json").stdout)
+    assert list(items) == ["items", "next_page_token"] and items["items"] == pages(daemon, "/v1/usage?limit=500&tenant=mallory")
+    table = cli(daemon, "usage", "--tenant", "mallory").stdout.splitlines()
+    assert table[0].split() == ["TENANT", "METER", "VALUE", "UNIT"]
+    totals = booked(daemon, "mallory")
+    assert {line.split()[1]: int(line.split()[2]) for line in table[1:]} == {m: v for m, v in totals.items() if v}
+    assert cli(daemon, "usage", "--meter", "nothing").returncode == 65
+
+
+def test_the_command_line_lists_servers_and_what_drifted(plant, daemon, second):
+    wait_state(daemon, "up")
+    done = cli(daemon, "selfcheck", "--now")
+    assert (done.returncode, done.stderr) == (0, "all is as it should be\n"), done
+    plant.server.sql("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    try:
+        assert cli(daemon, "selfcheck").returncode == 0  # nobody has looked again
+        done = cli(daemon, "selfcheck", "--now")
+        assert done.returncode == 2 and "REVOKE CREATE ON SCHEMA public FROM PUBLIC" in done.stdout, done
+        done = cli(daemon, "selfcheck", "-o", "json")
+        assert done.returncode == 2 and json.loads(done.stdout) == {"items": pages(daemon, "/v1/selfcheck"), "next_page_token": None}
+    finally:
+        plant.server.sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    assert cli(daemon, "selfcheck", "--now").returncode == 0
+    it = second()
+    wait_state(daemon, "up", "second")
+    it.server.stop("immediate")
+    wait_state(daemon, "down", "second")
+    done = cli(daemon, "selfcheck", "--now")
+    assert done.returncode == 2 and "1 databases could not be looked at" in done.stderr, done  # silence is no good news
+    table = cli(daemon, "server", "list").stdout.splitlines()
+    assert table[0].split() == ["NAME", "CELL", "STATE", "EXTENSION", "READ", "FINDINGS", "MESSAGE"]
+    assert [line.split()[:4] for line in table[1:]] == [["main", "main", "up", "0.2"], ["second", "main", "down", "0.2"]]
+
+
+# ---- the whole product ----
+
+def test_requests_of_the_shop_are_metered_in_the_database(stack):
+    token = stack.user_token("acme")
+    no = stack.api("GET", "/v1/tenants/acme").json()["no"]
+    before, edge = stack.usage("acme", "db_statements"), stack.usage("acme", "requests")
+    for _ in range(20):
+        assert stack.request("acme", token=token).status == 200
+    wait_for(lambda: stack.usage("acme", "requests") >= edge + 20, "the edge's meters", 15)
+    wait_for(lambda: stack.usage("acme", "db_statements") >= before + 20, "the database's meters", 15)
+    shown = lambda: {meter: stack.usage("acme", meter) for meter in METERS}
+    real = lambda: {**dict.fromkeys(METERS, 0), **{meter: int(value) for meter, value in stack.psql(
+        "SELECT meter, value FROM bulkhead.usage WHERE no = %s", no)}}
+    wait_for(lambda: shown() == real(), "all meters are the same", 15)
+    assert shown()["db_rows"] > 0 and shown()["db_blocks_hit"] > 0
+
+
+def test_an_attack_through_the_pooler_is_listed_within_seconds(stack):
+    globex = stack.api("GET", "/v1/tenants/globex").json()["no"]
+    words = next(line.split(":") for line in (stack.state / "pgpass").read_text().splitlines()
+                 if line.split(":")[1] == str(stack.ports["pgbouncer"]) and line.split(":")[3] == "bulkhead_pool")
+    with Wire(stack.ports["pgbouncer"], "bulkhead_pool", words[4], "shared1") as wire:
+        answer = wire.pipeline([(ENTER, [stack.job_token("acme")]), (f"SELECT * FROM t{globex}.orders", [])])
+    assert answer.code == "42501"
+    listed = lambda: [i for i in stack.api("GET", "/v1/audit?tenant=acme&code=42501").json()["items"]
+                      if f"t{globex}" in i["object"]]
+    wait_for(listed, "the refusal is listed", 10)
+    row, = listed()
+    assert (row["subject"], row["database"], row["count"]) == ("operator", "shared1", 1)
+    assert stack.api("GET", "/v1/audit?tenant=globex").json()["items"] == []
+    done = stack.cli("audit", "list", "--tenant", "acme")
+    assert done.returncode == 0 and f"t{globex}" in done.stdout
+
+
+def test_status_shows_that_something_drifted(stack):
+    assert "selfcheck:" not in stack.cli("status").stdout
+    stack.psql("GRANT EXECUTE ON FUNCTION pg_notify(text, text) TO PUBLIC")
+    try:
+        assert stack.cli("selfcheck", "--now").returncode == 2
+        assert re.search(r"^selfcheck: 1 findings; see: \S+ selfcheck$", stack.cli("status").stdout, re.M)
+    finally:
+        stack.psql("REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC")
+    assert stack.cli("selfcheck", "--now").returncode == 0
+    assert "selfcheck:" not in stack.cli("status").stdout

@@ -54,7 +54,7 @@ CREATE INDEX audit_no ON audit (no, id);
 CREATE TABLE selfcheck (
     server        text NOT NULL REFERENCES server ON DELETE CASCADE,
     database      text NOT NULL,
-    due_at        timestamptz NOT NULL DEFAULT now(),
+    due_at        timestamptz NOT NULL DEFAULT now() + interval '5 s', -- a new server gets its keys meanwhile
     claimed_at    timestamptz,                  -- somebody has been at it since; for two minutes
     checked_at    timestamptz,                  -- what is below was true then
     PRIMARY KEY (server, database)
