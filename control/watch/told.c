@@ -66,5 +66,7 @@ bh_told_keep(struct bh_told *told, const struct bh_link_usage *usage)
     if (!copy)
         return;
     memcpy(copy, usage->tenants, size);
-    *told = (struct bh_told){usage->file_epoch, copy, usage->count};
+    told->file_epoch = usage->file_epoch;
+    told->tenants = copy;
+    told->count = usage->count;
 }

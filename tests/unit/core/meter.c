@@ -82,7 +82,8 @@ meters_have_names_and_are_found_by_them(void **state)
     assert_string_equal(bh_meter_unit(BH_METER_COUNT), "");
 }
 
-/* The counters file is mapped by programs of several versions: its layout is doc/contract/counters.md. */
+/* The counters file is mapped by programs of several versions: its layout is
+ * doc/contract/counters.md. */
 static void
 meters_of_the_database_have_no_place_in_a_slot(void **state)
 {
