@@ -15,6 +15,7 @@
 #include "data/raise.h"
 
 #define BH_NS_PER_MS UINT64CONST(1000000)
+#define REFUSE_NS (50 * BH_NS_PER_MS)
 #define NOBODY (-1)
 
 /* This backend's place in a line; under the lock of that line's share. */
@@ -267,6 +268,23 @@ sleep_in_line(uint64 left_ns, uint64 tokens_ns)
     CHECK_FOR_INTERRUPTS();
 }
 
+/*
+ * Waiting will not help.  The refusal itself takes a moment: who repeats it at
+ * once, again and again, must not burn the processor.
+ */
+static void
+refuse(uint64 tokens_ns)
+{
+    uint64 now = bh_clock_ns(CLOCK_MONOTONIC);
+    uint64 until = now + (tokens_ns > 0 ? Min(mine.wait_ns, REFUSE_NS) : 0);
+
+    leave();
+    for (; now < until; now = bh_clock_ns(CLOCK_MONOTONIC))
+        sleep_in_line(until - now, 0);
+    bh_raise_share(tokens_ns > 0 ? "database_ms_per_s" : "max_concurrent_statements",
+        Max(1, milliseconds_up(tokens_ns > 0 ? tokens_ns : mine.wait_ns)));
+}
+
 /* Errors and interrupts leave the line through the end of the (sub)transaction, or the exit. */
 static void
 wait_in_line(uint64 tokens_ns)
@@ -275,12 +293,9 @@ wait_in_line(uint64 tokens_ns)
     uint64 until = now + mine.wait_ns;
 
     do {
-        /* Whoever can see that it will not happen says so now. */
-        if (now >= until || tokens_ns > until - now) {
-            leave();
-            bh_raise_share(tokens_ns > 0 ? "database_ms_per_s" : "max_concurrent_statements",
-                Max(1, milliseconds_up(tokens_ns > 0 ? tokens_ns : mine.wait_ns)));
-        }
+        /* Whoever can see that it will not happen does not wait for it. */
+        if (now >= until || tokens_ns > until - now)
+            refuse(tokens_ns);
         sleep_in_line(until - now, tokens_ns);
         now = bh_clock_ns(CLOCK_MONOTONIC);
     } while (!pass(now, &tokens_ns));
