@@ -6,14 +6,15 @@ ns AS (
     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'bulkhead')
         AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_namespace'::regclass AND e.objid = n.oid AND e.deptype = 'e')),
 mighty AS (SELECT oid, rolname FROM pg_roles WHERE rolsuper OR rolbypassrls),
-row_role AS (SELECT DISTINCT r.oid FROM tenant t JOIN pg_roles r ON r.rolname = t.role WHERE t.mode = 'row'),
+tenant_role AS (SELECT DISTINCT t.no, t.mode, r.oid FROM tenant t JOIN pg_roles r ON r.rolname = t.role),
+row_role AS (SELECT DISTINCT oid FROM tenant_role WHERE mode = 'row'),
 actor AS (
     SELECT p.role AS oid, 'a pool role' AS kind FROM pool p
-    UNION SELECT r.oid, 'a tenant''s' FROM tenant t JOIN pg_roles r ON r.rolname = t.role
-        WHERE r.oid NOT IN (SELECT role FROM pool) AND NOT (SELECT yes FROM own)
+    UNION SELECT t.oid, 'a tenant''s' FROM tenant_role t
+        WHERE t.oid NOT IN (SELECT role FROM pool) AND NOT (SELECT yes FROM own)
     UNION SELECT l.role, 'a tenant''s login' FROM login l
         WHERE l.role NOT IN (SELECT role FROM pool) AND NOT (SELECT yes FROM own)
-            AND l.role NOT IN (SELECT r.oid FROM tenant t JOIN pg_roles r ON r.rolname = t.role)),
+            AND l.role NOT IN (SELECT oid FROM tenant_role)),
 grantee AS (SELECT oid, quote_ident(rolname) AS name FROM pg_roles UNION ALL SELECT 0, 'PUBLIC'),
 rel AS (
     SELECT c.oid, c.oid::regclass AS name, c.relname, c.relkind AS kind, c.relowner AS owner, c.relacl AS acl,
@@ -249,6 +250,11 @@ SELECT 'error', format('foreign key %I of %s', k.conname, a.name), format('point
 FROM pg_constraint k JOIN rel a ON a.oid = k.conrelid JOIN rel b ON b.oid = k.confrelid
 WHERE k.contype = 'f' AND k.conparentid = 0 AND a.no <> b.no
 UNION ALL
+SELECT 'warning', format('foreign key %I of %s', k.conname, r.name), 'was never checked for the rows that were there before it',
+    format('ALTER TABLE %s VALIDATE CONSTRAINT %I', r.name, k.conname)
+FROM pg_constraint k JOIN rel r ON r.oid = k.conrelid
+WHERE k.contype = 'f' AND NOT k.convalidated AND r.oid IN (SELECT oid FROM tenanted)
+UNION ALL
 SELECT 'warning', format('column %I of %s', a.attname, t.name), 'is numbered by one sequence for all tenants: the gaps tell how much the others write',
     'use uuid keys (DEFAULT gen_random_uuid()), or accept that tenants see it'
 FROM rowtab t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 LEFT JOIN pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum
@@ -355,8 +361,8 @@ UNION ALL
 SELECT DISTINCT 'error', format('%s %s', lower(g.word), g.name), format('is tenant %s''s, and %s has rights on it', g.no, g.to_whom),
     format('REVOKE ALL ON %s %s FROM %s', g.word, g.name, g.to_whom)
 FROM rel_grant g WHERE g.no IS NOT NULL AND g.grantee <> 0 AND g.col IS NULL AND g.grantee NOT IN (SELECT oid FROM mighty)
-    AND g.grantee NOT IN (SELECT r.oid FROM tenant t JOIN pg_roles r ON r.rolname = t.role WHERE t.no = g.no)
-    AND g.grantee NOT IN (SELECT n.owner FROM ns n WHERE n.no = g.no)
+    AND NOT EXISTS (SELECT FROM tenant_role t WHERE t.no = g.no AND t.oid = g.grantee)
+    AND NOT EXISTS (SELECT FROM ns n WHERE n.no = g.no AND n.owner = g.grantee)
 UNION ALL
 SELECT 'warning', format('table %s', r.name), format('is in tenant %s''s schema, and not its owner''s', r.no), format('ALTER TABLE %s OWNER TO %I', r.name, o.rolname)
 FROM rel r JOIN ns n ON n.oid = r.ns JOIN pg_roles o ON o.oid = n.owner WHERE r.no IS NOT NULL AND r.kind IN ('r', 'p', 'v', 'm', 'f') AND r.owner <> n.owner
@@ -364,7 +370,7 @@ UNION ALL
 SELECT DISTINCT 'error', format('schema %I', n.name), format('is tenant %s''s, and %s has rights on it', n.no, e.name), format('REVOKE ALL ON SCHEMA %I FROM %s', n.name, e.name)
 FROM ns n, aclexplode(n.acl) g JOIN grantee e ON e.oid = g.grantee
 WHERE n.no IS NOT NULL AND g.grantee <> n.owner AND g.grantee NOT IN (SELECT oid FROM mighty)
-    AND g.grantee NOT IN (SELECT r.oid FROM tenant t JOIN pg_roles r ON r.rolname = t.role WHERE t.no = n.no)
+    AND NOT EXISTS (SELECT FROM tenant_role t WHERE t.no = n.no AND t.oid = g.grantee)
 UNION ALL
 SELECT 'error', format('schema %I', n.name), format('%s may create objects in it, and so shadow others''', e.name), format('REVOKE CREATE ON SCHEMA %I FROM %s', n.name, e.name)
 FROM ns n, aclexplode(n.acl) g JOIN grantee e ON e.oid = g.grantee
@@ -402,6 +408,28 @@ SELECT 'error', format('table %s', r.name), format('belongs to %I, which is %s a
 FROM rel r JOIN actor a ON a.oid = r.owner JOIN pg_roles o ON o.oid = r.owner JOIN ns n ON n.oid = r.ns
     JOIN pg_roles w ON w.oid = CASE WHEN n.owner IN (SELECT oid FROM actor) THEN (SELECT datdba FROM pg_database WHERE datname = current_database()) ELSE n.owner END
 WHERE r.kind IN ('r', 'p', 'v', 'm', 'f') AND (r.no IS NULL OR r.owner <> n.owner) AND NOT (r.no IS NOT NULL AND r.owner <> n.owner)
+UNION ALL
+SELECT 'error', format('function %s', f.name), format('belongs to %I, which is %s and so may change what others call', o.rolname, a.kind),
+    format('ALTER ROUTINE %s OWNER TO %I', f.name, w.rolname)
+FROM routine f JOIN actor a ON a.oid = f.owner JOIN pg_roles o ON o.oid = f.owner JOIN pg_proc p ON p.oid = f.oid JOIN ns n ON n.oid = p.pronamespace
+    JOIN pg_roles w ON w.oid = n.owner AND n.owner <> f.owner
+UNION ALL
+SELECT 'error', format('schema %I', n.name), format('belongs to %I, which is %s', o.rolname, a.kind), format('ALTER SCHEMA %I OWNER TO %I', n.name, w.rolname)
+FROM ns n JOIN actor a ON a.oid = n.owner JOIN pg_roles o ON o.oid = n.owner
+    JOIN pg_database d ON d.datname = current_database() JOIN pg_roles w ON w.oid = d.datdba
+UNION ALL
+SELECT 'error', format('role %I', e.rolname), format('is %s, and has %s on %s of the system', a.kind, g.privilege_type, c.oid::regclass),
+    format('REVOKE %s ON %s FROM %I', g.privilege_type, c.oid::regclass, e.rolname)
+FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) g JOIN actor a ON a.oid = g.grantee JOIN pg_roles e ON e.oid = a.oid
+WHERE c.relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, to_regnamespace('bulkhead')) AND c.relacl IS NOT NULL
+UNION ALL
+SELECT 'error', format('role %I', e.rolname), format('is %s, and may call %s of the system', a.kind, f.oid::regprocedure),
+    format('REVOKE EXECUTE ON ROUTINE %s FROM %I', f.oid::regprocedure, e.rolname)
+FROM pg_proc f CROSS JOIN LATERAL aclexplode(f.proacl) g JOIN actor a ON a.oid = g.grantee JOIN pg_roles e ON e.oid = a.oid
+WHERE f.pronamespace IN ('pg_catalog'::regnamespace, to_regnamespace('bulkhead')) AND f.proacl IS NOT NULL
+UNION ALL
+SELECT 'warning', format('tablespace %I', s.spcname), format('%s may fill it', e.name), format('REVOKE CREATE ON TABLESPACE %I FROM %s', s.spcname, e.name)
+FROM pg_tablespace s, aclexplode(s.spcacl) g JOIN grantee e ON e.oid = g.grantee WHERE g.grantee = 0 OR g.grantee IN (SELECT oid FROM actor)
 UNION ALL
 SELECT 'error', format('parameter %s', p.parname), format('%s may set it', e.name), format('REVOKE %s ON PARAMETER %s FROM %s', g.privilege_type, p.parname, e.name)
 FROM pg_parameter_acl p, aclexplode(p.paracl) g JOIN grantee e ON e.oid = g.grantee

@@ -69,6 +69,8 @@ HOLES = {
                     "ALTER TABLE app.orders ADD CONSTRAINT f FOREIGN KEY (n) REFERENCES app.customers (n)", "error", "foreign key f of app.orders", "another tenant's row"),
     "foreign-key-null": ("ALTER TABLE app.orders DROP CONSTRAINT orders_tenant_no_customer_fkey, ADD CONSTRAINT f FOREIGN KEY (tenant_no, customer)"
                          " REFERENCES app.customers ON DELETE SET NULL", "warning", "foreign key f of app.orders", "set its tenant to NULL"),
+    "foreign-key-not-valid": ("ALTER TABLE app.orders DROP CONSTRAINT orders_tenant_no_customer_fkey, ADD CONSTRAINT f FOREIGN KEY (tenant_no, customer)"
+                              " REFERENCES app.customers NOT VALID", "warning", "foreign key f of app.orders", "was never checked"),
     "foreign-key-of-shared": ("ALTER TABLE app.countries ADD t int, ADD u uuid, ADD CONSTRAINT f FOREIGN KEY (t, u) REFERENCES app.customers",
                               "error", "foreign key f of app.countries", "a table of all tenants points at"),
     "foreign-key-of-schemas": ("ALTER TABLE t42.notes ADD x int REFERENCES t43.notes", "error", "foreign key notes_x_fkey of t42.notes", "from tenant 42 to tenant 43"),
@@ -141,6 +143,12 @@ HOLES = {
     "login-attribute": ("INSERT INTO bulkhead.login VALUES ('other_login', 42); ALTER ROLE other_login CREATEDB", "error", "role other_login", "is a tenant's login, and has CREATEDB"),
     "tenant-owns": ("CREATE TABLE app.x (a int PRIMARY KEY); ALTER TABLE app.x OWNER TO bh_t42; SECURITY LABEL FOR bulkhead ON TABLE app.x IS 'shared'",
                     "error", "table app.x", "belongs to bh_t42"),
+    "tenant-owns-function": (FN.format("", "1", "bh_t42"), "error", "function app.f()", "belongs to bh_t42"),
+    "tenant-owns-schema": ("ALTER SCHEMA app OWNER TO bh_t42", "error", "schema app", "belongs to bh_t42"),
+    "system-table": ("GRANT SELECT ON pg_authid TO bh_t42", "error", "role bh_t42", "has SELECT on pg_authid of the system"),
+    "truth-table": ("GRANT SELECT ON bulkhead.tenant TO bulkhead_pool", "error", "role bulkhead_pool", "has SELECT on bulkhead.tenant of the system"),
+    "system-function": ("GRANT EXECUTE ON FUNCTION pg_read_file(text) TO bh_t42", "error", "role bh_t42", "may call pg_read_file(text) of the system"),
+    "tablespace": ("GRANT CREATE ON TABLESPACE pg_default TO bh_t42", "warning", "tablespace pg_default", "bh_t42 may fill it"),
     "parameter": ("GRANT SET ON PARAMETER session_replication_role TO bh_t42", "error", "parameter session_replication_role", "bh_t42 may set it"),
     "secret-of-role": ("ALTER ROLE bh_t42 SET app.api_key = 'SECRET-K'", "error", "setting app.api_key of ROLE bh_t42", "looks like a secret"),
     "secret-of-database": ("ALTER DATABASE shared1 SET app.url = 'postgres://u:SECRET-K@h/d'", "error", "setting app.url of DATABASE shared1", "looks like a secret"),
