@@ -8,15 +8,16 @@
             ORDER BY array_position(ARRAY['slug', 'subdomain', 'handle', 'code', 'name']::name[], a.attname) NULLS LAST, a.attnum LIMIT 1) AS slug),
 schema_of AS (SELECT DISTINCT nsname FROM class WHERE kind <> 'unclear'),
 unique_index AS (
-    SELECT m.name AS tab, x.indexrelid AS oid, x.indexrelid::regclass AS name, k.oid AS con, k.conname, k.contype
-    FROM mine m JOIN pg_index x ON x.indrelid = m.oid LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = m.oid AND k.contype IN ('p', 'u', 'x')
-    WHERE (x.indisunique OR x.indisexclusion) AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = m.oid AND a.attname = 'tenant_no'
+    SELECT l.oid::regclass AS tab, x.indexrelid AS oid, x.indexrelid::regclass AS name, k.oid AS con, k.conname, k.contype
+    FROM mine m JOIN leaf l ON l.root = m.oid JOIN pg_index x ON x.indrelid = l.oid JOIN pg_class i ON i.oid = x.indexrelid AND NOT i.relispartition
+        LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = l.oid AND k.contype IN ('p', 'u', 'x')
+    WHERE (x.indisunique OR x.indisexclusion) AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = l.oid AND a.attname = 'tenant_no'
         AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1]))),
 plain_index AS (
-    SELECT m.relkind, n.nspname, i.relname, x.indexrelid::regclass AS name, pg_get_indexdef(x.indexrelid) AS text
-    FROM mine m JOIN pg_index x ON x.indrelid = m.oid JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
+    SELECT l.kind AS relkind, i.relname, x.indexrelid::regclass AS name, pg_get_indexdef(x.indexrelid) AS text
+    FROM mine m JOIN leaf l ON l.root = m.oid JOIN pg_index x ON x.indrelid = l.oid JOIN pg_class i ON i.oid = x.indexrelid AND NOT i.relispartition
         JOIN pg_am a ON a.oid = i.relam AND a.amname = 'btree'
-    WHERE NOT x.indisunique AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = m.oid AND t.attname = 'tenant_no' AND t.attnum = ANY (x.indkey::int2[]))),
+    WHERE NOT x.indisunique AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = l.oid AND t.attname = 'tenant_no' AND t.attnum = ANY (x.indkey::int2[]))),
 inner_fk AS (
     SELECT f.name, f.relid::regclass AS tab, m.relkind,
         format('FOREIGN KEY (tenant_no, %s) REFERENCES %s (tenant_no, %s)', f.cols, f.refid::regclass, f.refcols)
@@ -36,11 +37,17 @@ tenant_view AS (SELECT v.* FROM view v WHERE EXISTS (SELECT FROM reads r JOIN mi
 sequence AS (
     SELECT s.oid, s.oid::regclass AS name, d.deptype FROM pg_class s JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.deptype IN ('a', 'i')
         JOIN mine m ON m.oid = d.refobjid WHERE s.relkind = 'S'),
+theirs AS (
+    SELECT oid FROM class WHERE kind <> 'unclear' UNION SELECT oid FROM tenant_view UNION SELECT l.oid FROM leaf l JOIN mine m ON m.oid = l.root
+    UNION SELECT oid FROM sequence),
 granted AS (
-    SELECT c.oid, c.oid::regclass AS name, c.relkind, g.grantee, CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END AS who, g.privilege_type AS what
-    FROM pg_class c, aclexplode(c.relacl) g
-    WHERE g.grantee <> c.relowner AND c.oid IN (SELECT oid FROM class WHERE kind <> 'unclear' UNION SELECT oid FROM tenant_view
-        UNION SELECT l.oid FROM leaf l JOIN mine m ON m.oid = l.root UNION SELECT oid FROM sequence)),
+    SELECT c.oid, c.oid::regclass AS name, c.relkind, g.grantee, CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END AS who,
+        g.privilege_type AS what, '' AS col
+    FROM pg_class c, aclexplode(c.relacl) g WHERE g.grantee <> c.relowner AND c.oid IN (SELECT oid FROM theirs)
+    UNION ALL
+    SELECT c.oid, c.oid::regclass, c.relkind, g.grantee, CASE WHEN g.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
+        g.privilege_type, format(' (%I)', a.attname)
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0, aclexplode(a.attacl) g WHERE g.grantee <> c.relowner AND c.oid IN (SELECT oid FROM theirs)),
 line(step, n, rank, text) AS (
     -- 1: before
     SELECT 1, 0, '', E'-- 1. Before anything: the extension, and who may connect.'
@@ -152,8 +159,10 @@ SET session_replication_role = replica;$t$
         WHERE p.polpermissive AND p.polname <> 'bulkhead_tenant'
     UNION ALL SELECT 11, 3, '', format(E'SELECT count(bulkhead.protect(t)) AS protected FROM unnest(ARRAY[\n    %s]::regclass[]) t;',
         string_agg(quote_literal(m.name), E',\n    ' ORDER BY m.name::text)) FROM mine m
-    UNION ALL SELECT 11, 4, g.name::text || g.who, format('REVOKE %s ON %s FROM %s;', CASE WHEN g.grantee = 0 THEN 'ALL' ELSE 'TRUNCATE, REFERENCES, TRIGGER' END, g.name, g.who)
-        FROM (SELECT DISTINCT name, grantee, who FROM granted WHERE relkind IN ('r', 'p', 'v') AND (grantee = 0 OR what IN ('TRUNCATE', 'REFERENCES', 'TRIGGER'))) g
+    UNION ALL SELECT 11, 4, g.name::text || g.who || g.col, format('REVOKE %s ON %s FROM %s;', g.rights, g.name, g.who)
+        FROM (SELECT x.name, x.who, x.col, CASE WHEN x.grantee = 0 THEN 'ALL' || x.col ELSE string_agg(x.what || x.col, ', ' ORDER BY x.what) END AS rights
+            FROM granted x WHERE x.relkind IN ('r', 'p', 'v') AND (x.grantee = 0 OR x.what IN ('TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN'))
+            GROUP BY x.name, x.who, x.col, x.grantee) g
     UNION ALL SELECT 11, 5, m.name::text, format('GRANT %s ON %s TO %I;', CASE m.kind WHEN 'tenants' THEN 'SELECT, UPDATE' ELSE 'SELECT, INSERT, UPDATE, DELETE' END, m.name, n.rows_role) FROM mine m, names n
     UNION ALL SELECT 11, 6, s.name::text, format('GRANT USAGE ON SEQUENCE %s TO %I;', s.name, n.rows_role) FROM sequence s, names n WHERE s.deptype = 'a'
     UNION ALL SELECT 11, 6, g.name::text || g.who, format('REVOKE SELECT, UPDATE ON SEQUENCE %s FROM %s;', g.name, g.who)

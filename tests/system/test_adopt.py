@@ -197,6 +197,31 @@ def test_lint_has_no_error_afterwards(saas):
     assert [tuple(row.values()) for row in rows] == by_sql and len(rows) > 0
 
 
+def test_shapes_that_databases_have(world):
+    """Tenants that are texts, two schemas, partitions of partitions, inheritance, exclusion constraints, tables without keys."""
+    world.make("variants", HERE / "adopt/variants.sql")
+    script = world.folder / "variants.sql"
+    done = world.cli("adopt", "--database", world.dsn("variants"), "--out", str(script), "-o", "json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    kinds = {item["table"]: item["kind"] for item in json.loads(done.stdout)["items"]}
+    assert kinds == {"crm.contacts": "direct", "crm.bookings": "direct", "crm.booking_notes": "derived", "crm.bare": "direct", "crm.animals": "direct",
+                     '"Log ""Files"""."Lines"': "direct"}
+    for _ in range(2):
+        run = world.psql("variants", script)
+        assert run.returncode == 0, run.stderr
+    done = world.cli("lint", "--database", world.dsn("variants"), "-o", "json")
+    assert done.returncode == 0, done.stdout
+    for no, tenant, old in world.server.sql("SELECT no, id, old FROM bulkhead_adopt.tenant_map", database="variants"):
+        answer = world.tenant(no, tenant, [
+            "SELECT string_agg(DISTINCT tenant_id, ',') FROM contacts", "SELECT count(*) FROM booking_notes", "SELECT count(*) FROM animals",
+            'SELECT count(*) FROM "Log ""Files"""."Lines"', "SELECT count(*) FROM booked",
+            "INSERT INTO contacts (id, tenant_id, name) VALUES (1, 'mine', 'same id as another')"], "variants")
+        assert answer.rows[1:6] == [[[old]], [["2"]], [["4"]], [["2"]], [["2"]]], answer.errors
+        assert answer.code in (None, "23505")  # id 1 is free for all but one: the key is the tenant's own
+        assert world.tenant(no, tenant, ["SELECT * FROM dogs"], "variants").code == "42501"
+    assert world.server.sql("SELECT count(*) FROM crm.contacts WHERE id = 1", database="variants") == [(3,)]
+
+
 # -- a database whose tables need a decision ---------------------------------------------------
 
 def test_a_table_that_nobody_can_place_stops_the_scan(world):
