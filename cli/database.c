@@ -64,7 +64,7 @@ bh_database_read(const char *dsn, PGconn **ret_conn, struct bh_error *err)
 {
     static const char settings[] =
         "SET default_transaction_read_only = on; SET statement_timeout = '60s';"
-        "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; SET jit = off";
+        "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; SET jit = off; SET enable_nestloop = off";
     PGconn *conn;
 
     BH_TRY(bh_sql_connect(dsn, NULL, TIMEOUT_S, &conn, err));
