@@ -341,13 +341,24 @@ must_not_commit(const Node *stmt)
     return (IsA(stmt, CallStmt) || IsA(stmt, DoStmt)) && !(bh_context_login() && here() == IN_OWN);
 }
 
+/* SET my.name: a name that the server may not have had before. */
+static bool
+sets_own_name(const Node *stmt)
+{
+    const char *name = IsA(stmt, VariableSetStmt) ? ((const VariableSetStmt *)stmt)->name : NULL;
+
+    return name != NULL && strchr(name, '.') != NULL;
+}
+
 static void
-check_after(void)
+check_after(bool named)
 {
     if (here() != IN_OWN)
         check_no_temporary();
     bh_limits_check();
     bh_sets_check();
+    if (named)
+        bh_sets_named();
 }
 
 static void
@@ -356,6 +367,7 @@ guard_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
     QueryCompletion *qc)
 {
     Node *stmt = pstmt->utilityStmt;
+    bool named = sets_own_name(stmt);
     bool bound;
 
     bh_log_hide_activity();
@@ -377,7 +389,7 @@ guard_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
     }
     run_utility(pstmt, text, read_only_tree, context, params, env, dest, qc);
     if (bound && bh_context_bound())
-        check_after();
+        check_after(named);
 }
 
 /* ---- queries ---- */

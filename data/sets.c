@@ -8,8 +8,12 @@
 #include "data/raise.h"
 #include "data/sets.h"
 
+#define NAMES_MAX 1000
+#define NAMES_LOOK 256
+
 static int first_nest; /* 0: no tenant is bound */
 static bool called;
+static uint32 named; /* by SET, in this process */
 
 void
 bh_sets_begin(int nest)
@@ -58,19 +62,53 @@ for_session(const struct config_generic *setting)
     return false;
 }
 
+/*
+ * A name like `app.user` that was set once stays in the process for good: the next
+ * tenants could ask for it, and each end of a transaction would walk past thousands.
+ * The connection that has too many ends, under the tenant that made them.
+ */
+static void
+check_names(int count)
+{
+    if (count > NAMES_MAX)
+        ereport(FATAL, (errcode(BH_TN_STATEMENT),
+                           errmsg("%s is not allowed while a tenant is bound",
+                               "making more than 1000 names of settings"),
+                           errhint("Keep the values in a table.")));
+}
+
+void
+bh_sets_named(void)
+{
+    struct config_generic **all;
+    int count;
+    int names = 0;
+
+    if (first_nest == 0 || ++named % NAMES_LOOK != 0)
+        return;
+    all = bh_compat_settings(&count);
+    for (int i = 0; i < count; i++)
+        names += (all[i]->flags & GUC_CUSTOM_PLACEHOLDER) != 0;
+    check_names(names);
+}
+
 void
 bh_sets_check(void)
 {
     struct config_generic **all;
     int count;
+    int names = 0;
 
     if (!called)
         return;
     bh_limits_check();
     all = bh_compat_settings(&count);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        names += (all[i]->flags & GUC_CUSTOM_PLACEHOLDER) != 0;
         if (for_session(all[i]))
             bh_raise_statement("set_config() for the session");
+    }
+    check_names(names);
 }
 
 /* ---- plans ---- */

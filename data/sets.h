@@ -23,6 +23,13 @@ void bh_sets_end(void);
 void bh_sets_called(void);
 
 /**
+ * bh_sets_named():
+ * SET has set a name with a dot.  FATAL TN005, now and then looked at, where this
+ * process has more than 1000 names that are no settings of the server.
+ */
+void bh_sets_named(void);
+
+/**
  * bh_sets_check():
  * Raises TN005 where set_config() left a change for the session or a value
  * above its limit.

@@ -416,3 +416,14 @@ def test_jit_around_a_type_lookup(server, wire):
     assert as_tenant(wire, server, ["SELECT set_config('jit_above_cost', '1', false)", "SELECT 1"]).code == "TN005"
     assert wire.query("SELECT set_config('jit', 'off', false)").code == "TN001"
     assert_clean(wire, server)
+
+
+@pytest.mark.parametrize("text", ["SELECT count(set_config('my.x' || i, '', true)) FROM generate_series(1, 1100) i",
+                                  "DO $$BEGIN FOR i IN 1..1400 LOOP EXECUTE 'SET LOCAL my.y' || i || ' = 1'; END LOOP; END$$"])
+def test_names_of_settings_do_not_pile_up(server, wire, text):  # noqa: F811
+    """They stay in the process for the next tenants: some are what applications need, a thousand are an attack."""
+    assert as_tenant(wire, server, [text.replace("1100", "400").replace("1400", "400")]).code is None
+    assert_clean(wire, server)
+    with pool(server) as other:
+        answer = as_tenant(other, server, [text])
+        assert answer.code == "TN005" and answer.errors[0]["S"] == "FATAL", answer.errors
