@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/log.h"
+#include "agent/metrics.h"
 #include "agent/ports.h"
 #include "agent/proc.h"
 #include "agent/seed.h"
@@ -100,6 +101,14 @@ get_status(struct bh_status *status, struct request *request, struct answer *ans
     bh_buf_puts(&answer->text, "}\n");
 }
 
+static void
+get_metrics(struct bh_status *status, struct request *request, struct answer *answer)
+{
+    (void)request;
+    answer->type = "text/plain; version=0.0.4; charset=utf-8";
+    bh_metrics_write(status->node, &answer->text);
+}
+
 static enum bh_code
 seed(struct bh_status *status, struct request *request, bool *ret_seeded, struct bh_error *err)
 {
@@ -145,6 +154,7 @@ static const struct route {
     {"GET", "/livez", false, false, get_livez},
     {"GET", "/readyz", false, false, get_readyz},
     {"GET", "/status", false, false, get_status},
+    {"GET", "/metrics", false, false, get_metrics},
     {"POST", "/seed", true, true, post_seed},
 };
 

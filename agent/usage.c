@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "agent/http.h"
 #include "agent/log.h"
 #include "agent/node.h"
+#include "agent/slots.h"
 #include "core/time.h"
 
 #define EVERY_MS 3500
@@ -129,39 +129,24 @@ flush(struct poster *poster, struct bh_error *err)
 }
 
 static enum bh_code
-post_range(struct poster *poster, size_t first, size_t end, struct bh_error *err)
+post_changed(
+    void *arg, uint32_t index, const struct bh_slot *slot, uint32_t no, struct bh_error *err)
 {
-    const struct bh_counters *counters = poster->node->counters;
-    for (size_t i = first; i < end && i < counters->capacity; i++) {
-        const struct bh_slot *slot = &counters->slots[i];
-        if (atomic_load_explicit(&slot->no, memory_order_acquire) == 0 ||
-            sum_of(slot) == poster->told[i])
-            continue;
-        if (poster->body.len + SLOT_TEXT_MAX > BODY_MAX)
-            BH_TRY(flush(poster, err));
-        add_slot(poster, (uint32_t)i);
-    }
+    struct poster *poster = arg;
+    (void)no;
+    if (sum_of(slot) == poster->told[index])
+        return BH_OK;
+    if (poster->body.len + SLOT_TEXT_MAX > BODY_MAX)
+        BH_TRY(flush(poster, err));
+    add_slot(poster, index);
     return BH_OK;
 }
 
-/* Only where the file has data: to touch a hole of tmpfs through a mapping would fill it. */
 static enum bh_code
 post_changes(struct poster *poster, struct bh_error *err)
 {
-    off_t head = (off_t)sizeof(struct bh_counters);
-    off_t data = lseek(poster->file, 0, SEEK_DATA);
     begin_body(poster);
-    while (data >= 0) {
-        off_t hole = lseek(poster->file, data, SEEK_HOLE);
-        if (hole < 0)
-            break;
-        size_t first = data > head ? (size_t)(data - head) / sizeof(struct bh_slot) : 0;
-        size_t end = hole > head ? (size_t)(hole - head + (off_t)sizeof(struct bh_slot) - 1) /
-                                       sizeof(struct bh_slot)
-                                 : 0;
-        BH_TRY(post_range(poster, first, end, err));
-        data = lseek(poster->file, hole, SEEK_DATA);
-    }
+    BH_TRY(bh_slots_each(poster->file, poster->node->counters, post_changed, poster, err));
     return flush(poster, err);
 }
 

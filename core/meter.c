@@ -6,8 +6,9 @@
 static const struct {
     const char *slug;
     const char *unit;
+    const char *description;
 } meters[BH_METER_COUNT] = {
-#define BH_METER(name, slug, unit, description) [BH_METER_##name] = {slug, unit},
+#define BH_METER(name, slug, unit, description) [BH_METER_##name] = {slug, unit, description},
 #define BH_DATABASE_METER BH_METER
 #include "core/tbl/meters.def"
 #undef BH_DATABASE_METER
@@ -24,6 +25,12 @@ const char *
 bh_meter_unit(enum bh_meter meter)
 {
     return (unsigned)meter < BH_METER_COUNT ? meters[meter].unit : "";
+}
+
+const char *
+bh_meter_description(enum bh_meter meter)
+{
+    return (unsigned)meter < BH_METER_COUNT ? meters[meter].description : "";
 }
 
 enum bh_meter

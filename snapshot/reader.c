@@ -256,15 +256,27 @@ bh_snapshot_get(struct bh_snapshot *snapshot, struct bh_str id, struct bh_record
 }
 
 bool
-bh_snapshot_find(struct bh_snapshot *snapshot, int32_t no, struct bh_record *ret_record)
+bh_snapshot_id(struct bh_snapshot *snapshot, int32_t no, char ret_id[BH_TENANT_ID_MAX + 1])
 {
     uint8_t bytes[4];
     bh_be32((uint32_t)no, bytes);
     MDB_val key = {sizeof(bytes), bytes};
     MDB_val id;
-    struct bh_record record;
     if (mdb_get(snapshot->txn, snapshot->tables[BH_TABLE_NUMBER], &key, &id) != 0 ||
-        !bh_snapshot_get(snapshot, (struct bh_str){id.mv_data, id.mv_size}, &record) ||
+        id.mv_size > BH_TENANT_ID_MAX) {
+        return false;
+    }
+    memcpy(ret_id, id.mv_data, id.mv_size);
+    ret_id[id.mv_size] = '\0';
+    return true;
+}
+
+bool
+bh_snapshot_find(struct bh_snapshot *snapshot, int32_t no, struct bh_record *ret_record)
+{
+    char id[BH_TENANT_ID_MAX + 1];
+    struct bh_record record;
+    if (!bh_snapshot_id(snapshot, no, id) || !bh_snapshot_get(snapshot, bh_str_of(id), &record) ||
         record.no != no) {
         return false;
     }

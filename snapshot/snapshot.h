@@ -86,6 +86,10 @@ bool bh_snapshot_get(struct bh_snapshot *snapshot, struct bh_str id, struct bh_r
 /** bh_snapshot_find(snapshot, no, ret_record): the same by number. */
 bool bh_snapshot_find(struct bh_snapshot *snapshot, int32_t no, struct bh_record *ret_record);
 
+/** bh_snapshot_id(snapshot, no, ret_id): id of the tenant of that number; false where there is
+ * none. */
+bool bh_snapshot_id(struct bh_snapshot *snapshot, int32_t no, char ret_id[BH_TENANT_ID_MAX + 1]);
+
 /** bh_snapshot_name(snapshot, kind, number): the interned text; borrowed until end; empty where
  * unknown. */
 struct bh_str bh_snapshot_name(

@@ -204,6 +204,32 @@ def test_rows_of_the_example_come_once_and_only_for_the_operator(stack):
 # -- supervision ---------------------------------------------------------------------------
 
 
+def metrics(stack):
+    answer = call(stack.ports["agent"], "GET", "/metrics")
+    assert answer.status == 200 and answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    rows = [line.rsplit(" ", 1) for line in answer.body.decode().splitlines() if not line.startswith("#")]
+    assert len({name for name, _ in rows}) == len(rows)
+    return {name: float(value) for name, value in rows}
+
+
+def test_metrics_count_busy_tenants_by_name_and_all_others_together(stack):
+    token = stack.user_token("acme")
+    assert stack.request("acme", token=token).status == 200  # whoever is busy at the first look has a name
+    before = metrics(stack)
+    for _ in range(5):
+        assert stack.request("acme", token=token).status == 200
+    assert stack.request("acme", token="junk").status == 401
+    acme = 'bulkhead_edge_requests_total{tenant="acme"}'
+    wait_for(lambda: metrics(stack)[acme] - before[acme] == 6, what="the requests to be counted")
+    after = metrics(stack)
+    growth = {name: after[name] - before[name] for name in after if after[name] != before[name]}
+    for meter, more in (("status_2xx", 5), ("status_4xx", 1), ("denied", 1)):
+        assert growth[f'bulkhead_edge_{meter}_total{{tenant="acme"}}'] == more
+    assert set(after) == set(before) and 'bulkhead_edge_requests_total{tenant="__other__"}' in after
+    assert after["bulkhead_snapshot_in_step"] == 1 and after["bulkhead_snapshot_seq"] > 0
+    assert 0 <= after["bulkhead_snapshot_age_seconds"] < 30
+
+
 @pytest.mark.parametrize("component", CHILDREN)
 def test_a_killed_child_is_replaced(stack, component):
     stack.wait_up()
