@@ -15,6 +15,7 @@ TENANTS = {"acme": 42, "globex": 43, "initech": 44}
 POOL_SIZE = 2
 TURNS = 60
 LIMIT_SECONDS = 120
+POOLER_SETTINGS = "ignore_startup_parameters = extra_float_digits\nserver_login_retry = 1\n"
 STEPS = ["connect", "read", "write", "error", "unbound", "refused", "tenants", "prepared", "types", "moved", "serial",
          "killed", "reset", "health"]
 SETTINGS = """logging_collector = on
@@ -44,14 +45,19 @@ class Result:
 class Bench:
     """One server, one PgBouncer 1.18 in transaction mode with two server connections, three tenants."""
 
+    def __init__(self, program="/usr/sbin/pgbouncer", named=False):
+        """${named}: PgBouncer from 1.21, which keeps the named statements of its clients apart."""
+        self.program, self.named = program, named
+
     def __enter__(self):
+        more = "max_prepared_statements = 200\n" if self.named else ""
         self.server = pgserver.Server(SETTINGS)
         try:
             self.server.make_database("shared1")
             for tenant, no in TENANTS.items():
                 self.server.make_tenant(no, tenant)
                 self._make_items(no)
-            self.bouncer = pgserver.Bouncer(self.server, POOL_SIZE, "ignore_startup_parameters = extra_float_digits\nserver_login_retry = 1")
+            self.bouncer = pgserver.Bouncer(self.server, POOL_SIZE, POOLER_SETTINGS + more, self.program)
         except BaseException:
             self.server.close()
             raise
@@ -95,7 +101,7 @@ class Bench:
             if step not in said:
                 result.problems.append(f"step {step}: not reported as done")
         result.problems += self._wrong_rows()
-        result.alone, result.bound, wrong = serverlog.judge(lines, set(TENANTS))
+        result.alone, result.bound, wrong = serverlog.judge(lines, set(TENANTS), self.named)
         result.problems += wrong
         return result
 

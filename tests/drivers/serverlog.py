@@ -42,13 +42,13 @@ def shown(text):
     return text if len(text) <= 100 else text[:90] + " …"
 
 
-def judge(lines, tenants):
+def judge(lines, tenants, named):
     """(statements of its own outside a tenant's transaction, those inside, problems)."""
     alone, bound, wrong = set(), set(), []
     entered, served = set(), {}
     for line, name, text in statements(lines):
         transaction = (line["pid"], line.get("vxid"))
-        if name not in ("", "<unnamed>"):
+        if not named and name not in ("", "<unnamed>"):
             wrong.append(f"a statement with the name {name.split('/')[0]}, which PgBouncer 1.18 mixes up: {shown(text)}")
         if ENTER.search(text):
             entered.add(transaction)

@@ -2,6 +2,7 @@
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import urllib.error
@@ -28,12 +29,19 @@ TOOLS = {
 }
 
 
+WITHOUT = "-without"
+
+
 class Failed(Exception):
     """A build that should have worked."""
 
 
-def folder(language):
-    return BUILD / language
+# What a copy of a language's programs shares with the first.
+SHARED = {"python": "venv", "node": "node_modules", "java": "target"}
+
+
+def folder(language, variant=""):
+    return BUILD / (language + variant)
 
 
 def reachable(url):
@@ -53,15 +61,18 @@ def shell(command, where):
         raise Failed(f"`{command}` in {where}:\n" + (done.stdout + done.stderr)[-3000:])
 
 
-def copy_sources(language):
-    """Only what changed: cargo and go decide by file times."""
-    target = folder(language)
-    target.mkdir(parents=True, exist_ok=True)
+def copy_sources(language, variant="", changes=()):
+    """Only what changed, as cargo and go decide by file times; with the ${changes} (file, pattern, replacement)."""
     for source in sorted(p for p in (HERE / language).rglob("*") if p.is_file()):
-        copy = target / source.relative_to(HERE / language)
+        name = source.relative_to(HERE / language)
+        copy, text = folder(language, variant) / name, source.read_text()
+        for _, pattern, replacement in (c for c in changes if c[0] == str(name)):
+            text, count = re.subn(pattern, replacement, text)
+            if count == 0:
+                raise Failed(f"{name} has nothing like {pattern}")
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if not copy.exists() or copy.read_bytes() != source.read_bytes():
-            shutil.copyfile(source, copy)
+        if not copy.exists() or copy.read_text() != text:
+            copy.write_text(text)
 
 
 def fetch(language, registry, locks, commands):
@@ -93,3 +104,15 @@ def prepare(language):
         for command in builds:
             shell(command, folder(language))
     return reason
+
+
+def prepare_without(language, changes):
+    """After prepare(): the same programs in a second folder, with their drivers' own settings."""
+    first, second = folder(language), folder(language, WITHOUT)
+    copy_sources(language, WITHOUT, changes)
+    if language in SHARED and not (second / SHARED[language]).exists():
+        (second / SHARED[language]).symlink_to(first / SHARED[language])
+    if language == "rust" and not (second / "target").exists():
+        shell(f"cp -al '{first}/target' '{second}/target'", second)  # what the packages compiled to
+    for command in TOOLS[language][4]:
+        shell(command, second)

@@ -237,8 +237,8 @@ bulkhead.server = 'main'
 class Bouncer:
     """PgBouncer in transaction mode before a Server: one `*` line, SCRAM pass-through."""
 
-    def __init__(self, server, pool_size=1, settings=""):
-        self.server, self.port = server, PORTS.take()
+    def __init__(self, server, pool_size=1, settings="", program="/usr/sbin/pgbouncer"):
+        self.server, self.port, self.program = server, PORTS.take(), program
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="bh-bouncer-"))
         give_to_engine_user(self.dir)
         secret = server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'bulkhead_pool'")[0][0]
@@ -271,7 +271,7 @@ pidfile = {self.dir}/pid
         return "max_prepared_statements = 0" if [int(part) for part in told.split()[1].split(".")[:2]] >= [1, 21] else ""
 
     def start(self):
-        self.process = subprocess.Popen(["/usr/sbin/pgbouncer", "-q", str(self.dir / "ini")], cwd="/",
+        self.process = subprocess.Popen([self.program, "-q", str(self.dir / "ini")], cwd="/",
                                         stderr=subprocess.DEVNULL, **as_engine_user())
         wait_for(self._answers, "pgbouncer does not listen")
 
