@@ -104,6 +104,8 @@ utility_allowed_unbound(const Node *stmt)
         return ((const UnlistenStmt *)stmt)->conditionname == NULL;
     case T_DiscardStmt:
         return bh_discard_all && ((const DiscardStmt *)stmt)->target == DISCARD_ALL;
+    case T_DeallocateStmt: /* with ALL, psycopg's after each rollback */
+        return bh_discard_all && ((const DeallocateStmt *)stmt)->name == NULL;
     default:
         return false;
     }

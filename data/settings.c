@@ -122,7 +122,8 @@ define_role_settings(void)
         "A literal token is seen in logs and pg_stat_statements.", &bh_literal_token, false,
         PGC_SUSET, 0, NULL, NULL, NULL);
     DefineCustomBoolVariable("bulkhead.discard_all",
-        "Let a pool role send DISCARD ALL outside a bound transaction.", NULL, &bh_discard_all,
+        "Let a pool role send DISCARD ALL and DEALLOCATE ALL outside a bound transaction.",
+        "PgBouncer before 1.22 does not notice that its statements are gone.", &bh_discard_all,
         false, PGC_SUSET, 0, NULL, NULL, NULL);
     DefineCustomEnumVariable("bulkhead.pooler", "Who keeps client settings apart.", NULL,
         &bh_pooler, BH_POOLER_NONE, pooler_names, PGC_SUSET, 0, NULL, NULL, NULL);

@@ -252,8 +252,11 @@ def test_discard_all_only_where_the_role_says_so(server):
     try:
         with pool(server) as wire:
             assert wire.query("DISCARD ALL").code is None
-            assert wire.query("DISCARD PLANS").code == "TN001"
-            assert as_tenant(wire, server, ["DISCARD ALL"]).code == "TN005"
+            assert wire.query("DEALLOCATE ALL").code is None
+            for other in ("DISCARD PLANS", "DEALLOCATE held", "PREPARE held AS SELECT 1"):
+                assert wire.query(other).code == "TN001"
+            for text in ("DISCARD ALL", "DEALLOCATE ALL"):
+                assert as_tenant(wire, server, [text]).code == "TN005"
             assert_clean(wire, server)
     finally:
         server.sql("ALTER ROLE bulkhead_pool RESET bulkhead.discard_all")
