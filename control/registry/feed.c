@@ -52,27 +52,71 @@ copy_rows(struct bh_arena *arena, const PGresult *result, struct bh_feed_row **r
     return BH_OK;
 }
 
+/* After the rows were read: what was pruned before that is seen here. */
+static enum bh_code
+check_position(struct bh_db *db, int64_t after, struct bh_error *err)
+{
+    PGresult *r;
+    BH_TRY(bh_db_run(db, &r, err, "SELECT seq, pruned FROM feed_head"));
+    int64_t head = PQntuples(r) ? bh_db_int(r, 0, 0) : 0;
+    int64_t pruned = PQntuples(r) ? bh_db_int(r, 0, 1) : 0;
+    PQclear(r);
+    if (after >= pruned && after <= head)
+        return BH_OK;
+    bh_fail(err, BH_E_GONE, "the feed has no %lld: it goes from %lld to %lld", (long long)after,
+        (long long)pruned, (long long)head);
+    return bh_hint(err, "take the snapshot: GET /v1/feed/snapshot");
+}
+
 enum bh_code
 bh_feed_read(struct bh_db *db, struct bh_arena *arena, const char *cell, int64_t after, int limit,
     struct bh_feed_row **ret_rows, size_t *ret_count, struct bh_error *err)
 {
-    char incarnation[BH_UID_TEXT];
-    int64_t head;
     PGresult *result;
-    BH_TRY(bh_feed_head(db, incarnation, &head, err));
-    if (after < 0 || after > head) {
-        bh_fail(err, BH_E_GONE, "the feed has no %lld: its head is %lld", (long long)after,
-            (long long)head);
-        return bh_hint(err, "take the snapshot: GET /v1/feed/snapshot");
-    }
     BH_TRY(bh_db_run(db, &result, err,
         "SELECT seq, no, version, record FROM feed WHERE cell = $1 AND seq > $2"
         " ORDER BY seq LIMIT $3",
         cell, bh_number(after).text, bh_number(limit).text));
-    *ret_count = (size_t)PQntuples(result);
-    enum bh_code code = copy_rows(arena, result, ret_rows, err);
+    enum bh_code code = check_position(db, after, err);
+    if (code == BH_OK)
+        code = copy_rows(arena, result, ret_rows, err);
+    if (code == BH_OK)
+        *ret_count = (size_t)PQntuples(result);
     PQclear(result);
     return code;
+}
+
+/* ---- prune ---- */
+
+/* Whoever reads on from before such a row gets the newer one of the same tenant. */
+static const char replaced_sql[] =
+    "WITH away AS (DELETE FROM feed WHERE seq IN (SELECT f.seq FROM feed f"
+    "  WHERE f.at < now() - interval '1 day'"
+    "  AND EXISTS (SELECT FROM feed n WHERE n.no = f.no AND n.cell = f.cell AND n.seq > f.seq)"
+    "  ORDER BY f.seq LIMIT 20000) RETURNING seq) SELECT count(*) FROM away";
+
+/* A number that is gone is never given again, so nothing is compared with its tombstone any more.
+ */
+static const char gone_sql[] =
+    "WITH away AS (DELETE FROM feed f USING tenant t WHERE t.no = f.no AND t.state = 'gone'"
+    "  AND f.record IS NULL AND f.at < now() - interval '30 days'"
+    "  AND NOT EXISTS (SELECT FROM feed n WHERE n.no = f.no AND n.seq > f.seq) RETURNING f.seq),"
+    " head AS (UPDATE feed_head SET pruned = greatest(pruned, (SELECT max(seq) FROM away))"
+    "  WHERE EXISTS (SELECT FROM away)) SELECT count(*) FROM away";
+
+enum bh_code
+bh_feed_prune(struct bh_db *db, int64_t *ret_pruned, struct bh_error *err)
+{
+    const char *const statements[] = {replaced_sql, gone_sql};
+    int64_t pruned = 0;
+    for (int i = 0; i < 2; i++) {
+        PGresult *r;
+        BH_TRY(bh_db_run(db, &r, err, statements[i]));
+        pruned += bh_db_int(r, 0, 0);
+        PQclear(r);
+    }
+    *ret_pruned = pruned;
+    return BH_OK;
 }
 
 /* ---- snapshot ---- */

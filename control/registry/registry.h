@@ -161,11 +161,20 @@ enum bh_code bh_feed_head(struct bh_db *db, char ret_incarnation[BH_UID_TEXT], i
 
 /**
  * bh_feed_read(db, arena, cell, after, limit, ret_rows, ret_count, err):
- * Rows of ${cell} with seq > ${after}, in order.  BH_E_GONE where ${after} lies
- * beyond the head.
+ * Rows of ${cell} with seq > ${after}, in order; of a tenant's rows those that a
+ * newer one replaces may be missing.  BH_E_GONE where ${after} lies beyond the
+ * head, or before a tombstone that was pruned.
  */
 enum bh_code bh_feed_read(struct bh_db *db, struct bh_arena *arena, const char *cell, int64_t after,
     int limit, struct bh_feed_row **ret_rows, size_t *ret_count, struct bh_error *err) BH_MUSTCHECK;
+
+/**
+ * bh_feed_prune(db, ret_pruned, err):
+ * Delete rows older than a day that a newer one of the same tenant replaces,
+ * and tombstones older than a month of tenants that are gone.
+ */
+enum bh_code bh_feed_prune(
+    struct bh_db *db, int64_t *ret_pruned, struct bh_error *err) BH_MUSTCHECK;
 
 /**
  * bh_feed_snapshot(db, cell, ret_incarnation, ret_seq, visit, arg, err):

@@ -15,6 +15,7 @@
 #define CONNECTIONS 4
 #define PATIENCE_MS 10000
 #define PRUNE_MS 60000
+#define FEED_ROUNDS 60
 #define STOP_S 5
 #define START_S 5 /* the first check: what starts together is complete by then */
 
@@ -87,10 +88,16 @@ check_due(struct bh_watch *watch, struct bh_error *err)
     return code;
 }
 
+/* ${turn} counts the rounds of pruning; the feed is looked through each hour. */
 static enum bh_code
-prune(struct bh_watch *watch, struct bh_db *db, struct bh_error *err)
+prune(struct bh_watch *watch, int64_t turn, struct bh_db *db, struct bh_error *err)
 {
     int64_t pruned;
+    if (turn % FEED_ROUNDS == 0) {
+        BH_TRY(bh_feed_prune(db, &pruned, err));
+        if (pruned > 0)
+            bh_log("watch", "%lld rows of the feed were pruned", (long long)pruned);
+    }
     BH_TRY(bh_audit_prune(db, watch->config.audit_days, watch->config.audit_rows, &pruned, err));
     if (pruned > 0)
         bh_log("watch", "%lld audit rows were pruned", (long long)pruned);
@@ -109,7 +116,7 @@ keep(struct bh_watch *watch, int64_t turn, struct bh_error *err)
     if (code == BH_OK && turn == 0)
         code = bh_selfcheck_wake(db, watch->config.cell, START_S, &asked_us, err);
     if (code == BH_OK && turn % every == 0)
-        code = prune(watch, db, err);
+        code = prune(watch, turn / every, db, err);
     bh_db_give(db);
     BH_TRY(code);
     return check_due(watch, err);

@@ -3,7 +3,7 @@
  *
  * For each server of the cell one thread reads bulkhead.usage and the ring of
  * refusals into the registry; one more runs the self-check of each database, at
- * start and daily, and prunes.  A server that is slow, frozen or dead delays
+ * start and daily, and prunes audit and feed.  A server that is slow, frozen or dead delays
  * nobody but its own thread.  Of several daemons one reads a server at a time
  * (a lease in the registry); where two do, nothing counts twice.
  */

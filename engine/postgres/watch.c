@@ -51,11 +51,13 @@ bh_link_look(struct bh_link *link, const char *server, struct bh_error *err)
     return code;
 }
 
-/* jit would be compiled anew for each of our small reads. */
+/* jit would be compiled anew for each of our small reads; 32 MB group the counters of 10 000
+ * tenants without a file. */
 static const char session_sql[] =
     "SELECT set_config('statement_timeout', '4s', false), set_config('lock_timeout', '2s', false),"
     " set_config('idle_in_transaction_session_timeout', '10s', false),"
-    " set_config('jit', 'off', false), set_config('application_name', 'bulkhead watch', false)";
+    " set_config('jit', 'off', false), set_config('work_mem', '32MB', false),"
+    " set_config('application_name', 'bulkhead watch', false)";
 
 enum bh_code
 bh_link_open(struct bh_link *link, const char *conninfo, const char *database, struct bh_error *err)
@@ -74,7 +76,8 @@ bh_link_open(struct bh_link *link, const char *conninfo, const char *database, s
 
 static const char usage_sql[] =
     "SELECT no, max(file_epoch), (extract(epoch from max(sampled_at)) * 1000000)::bigint,"
-    " string_agg(meter || '=' || value, ' ') FROM bulkhead.usage GROUP BY no, file_epoch";
+    " string_agg(meter || '=' || value, ' ') FROM bulkhead.usage WHERE value <> 0"
+    " GROUP BY no, file_epoch";
 
 static enum bh_code
 no_counter(const char *text, struct bh_error *err)

@@ -742,6 +742,36 @@ def test_feed_survives_clients_that_vanish(api, registry):
         assert feed.row()["seq"] == seq
 
 
+def test_old_rows_of_the_feed_are_pruned(api, registry, tenant, name):
+    """What a newer row replaces goes quietly; a tombstone goes with a 410 for who has not read it."""
+    begin = registry.head()
+    old = [registry.append(no, record)[0] for no, record in (
+        (tenant["no"], '{"id": "a"}'), (701, '{"id": "b"}'), (tenant["no"], None), (702, '{"id": "c"}'), (701, None))]
+    registry.admin("UPDATE feed SET at = now() - interval '40 days' WHERE seq = ANY(%s)", args=(old,))
+    newest, _ = registry.append(702, '{"id": "d"}')
+    def prune():
+        pruning = Api(registry)
+        try:
+            deadline = time.monotonic() + 20
+            while "rows of the feed" not in pruning.log.read_text() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        finally:
+            pruning.close()
+        return [seq for seq, in registry.admin("SELECT seq FROM feed WHERE seq = ANY(%s) ORDER BY 1", args=(old + [newest],))]
+    assert prune() == [old[2], old[4], newest]  # the tenant is not gone, 701 was never one
+    with contextlib.closing(api.feed(begin)) as feed:
+        assert [feed.row()["seq"] for _ in range(3)] == [old[2], old[4], newest]
+    registry.settle(tenant["id"], "gone")
+    assert prune() == [old[4], newest]
+    problem(api.call("GET", f"/v1/feed?after={begin}", token=AGENT), 410, "gone")
+    incarnation = begin.partition(".")[0]
+    problem(api.call("GET", f"/v1/feed?after={incarnation}.{old[2] - 1}", token=AGENT), 410, "gone")
+    with contextlib.closing(api.feed(f"{incarnation}.{old[2]}")) as feed:
+        assert feed.row()["seq"] == old[4]
+    lines = api.call("GET", "/v1/feed/snapshot", token=AGENT).body.splitlines()[1:]
+    assert [json.loads(line)["record"]["id"] for line in lines if json.loads(line)["no"] in (701, 702, tenant["no"])] == ["d"]
+
+
 def test_new_incarnation_ends_the_streams(api, registry):
     old = registry.head()
     with contextlib.closing(api.feed(old)) as feed:
