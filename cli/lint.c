@@ -15,11 +15,19 @@ find(PGconn *conn, PGresult **ret_rows, struct bh_error *err)
 {
     PGresult *known;
     bool extension;
+    bool hidden;
 
-    BH_TRY(bh_sql_exec(
-        conn, "SELECT to_regclass('bulkhead.tenant') IS NOT NULL", 0, NULL, &known, err));
+    BH_TRY(bh_sql_exec(conn,
+        "SELECT t.oid IS NOT NULL, t.oid IS NOT NULL AND NOT has_table_privilege(t.oid, 'SELECT')"
+        " FROM to_regclass('bulkhead.tenant') t(oid)",
+        0, NULL, &known, err));
     extension = PQgetvalue(known, 0, 0)[0] == 't';
+    hidden = PQgetvalue(known, 0, 1)[0] == 't';
     PQclear(known);
+    if (hidden) {
+        bh_fail(err, BH_E_NOT_PERMITTED, "this login may not read bulkhead.tenant");
+        return bh_hint(err, "connect as superuser: --database 'user=postgres ...'");
+    }
     return bh_sql_exec(
         conn, extension ? bh_sql_lint_extension : bh_sql_lint_plain, 0, NULL, ret_rows, err);
 }

@@ -8,6 +8,8 @@ ns AS (
 mighty AS (SELECT oid, rolname FROM pg_roles WHERE rolsuper OR rolbypassrls),
 tenant_role AS (SELECT DISTINCT t.no, t.mode, r.oid FROM tenant t JOIN pg_roles r ON r.rolname = t.role),
 row_role AS (SELECT DISTINCT oid FROM tenant_role WHERE mode = 'row'),
+-- With whose rights tenants that share tables read them.
+reader AS (SELECT oid FROM row_role UNION SELECT role FROM pool UNION SELECT 0 WHERE EXISTS (SELECT FROM row_role)),
 actor AS (
     SELECT p.role AS oid, 'a pool role' AS kind FROM pool p
     UNION SELECT t.oid, 'a tenant''s' FROM tenant_role t
@@ -70,7 +72,7 @@ tenant_column AS (
 rowtab AS (
     SELECT r.*, c.attnum, c.name AS col, c.filled FROM rel r LEFT JOIN tenant_column c ON c.relid = r.oid
     WHERE r.kind IN ('r', 'p') AND NOT r.shared AND r.no IS NULL AND (c.relid IS NOT NULL
-        OR EXISTS (SELECT FROM rel_grant g WHERE g.oid = r.oid AND g.grantee IN (SELECT oid FROM row_role UNION SELECT role FROM pool)))),
+        OR EXISTS (SELECT FROM rel_grant g WHERE g.oid = r.oid AND g.grantee IN (SELECT oid FROM reader)))),
 tenanted AS (
     SELECT oid FROM rowtab UNION ALL SELECT oid FROM rel WHERE kind IN ('r', 'p') AND no IS NOT NULL),
 -- What takes the place of a table's only policy when it is dropped.
@@ -282,7 +284,7 @@ SELECT CASE WHEN v.owner IN (SELECT oid FROM mighty) THEN 'error' ELSE 'warning'
     CASE WHEN v.owner IN (SELECT oid FROM mighty) THEN 'reads tenants'' tables as its owner, whom row level security does not bind'
         ELSE 'reads tenants'' tables as its owner, not as its reader' END,
     format('ALTER VIEW %s SET (security_invoker = true)', v.name)
-FROM rel v WHERE v.kind = 'v' AND NOT coalesce('security_invoker=true' = ANY (v.options) OR 'security_invoker=on' = ANY (v.options), false)
+FROM rel v WHERE v.kind = 'v' AND NOT coalesce(v.options && ARRAY['security_invoker=true', 'security_invoker=on'], false)
     AND (EXISTS (SELECT FROM reads d JOIN rowtab t ON t.oid = d.relid WHERE d.viewid = v.oid)
         OR (v.owner IN (SELECT oid FROM mighty) AND EXISTS (SELECT FROM reads d JOIN tenanted t ON t.oid = d.relid WHERE d.viewid = v.oid)))
 UNION ALL
@@ -291,6 +293,13 @@ SELECT DISTINCT 'error', format('%s %s', CASE g.kind WHEN 'm' THEN 'materialized
 FROM rel_grant g JOIN reads d ON d.viewid = g.oid JOIN rel t ON t.oid = d.relid AND t.oid IN (SELECT oid FROM tenanted)
 WHERE (g.kind = 'm' OR t.no IS NOT NULL) AND g.kind IN ('v', 'm') AND g.no IS DISTINCT FROM coalesce(t.no, -1)
     AND g.grantee NOT IN (SELECT oid FROM mighty)
+UNION ALL
+SELECT DISTINCT 'error', format('view %s', g.name), format('shows %s, which is neither a tenant''s nor shared, and %s may read it', t.name, g.to_whom),
+    format('REVOKE ALL ON %s FROM %s', g.name, g.to_whom)
+FROM rel_grant g JOIN rel v ON v.oid = g.oid JOIN reads d ON d.viewid = g.oid JOIN rel t ON t.oid = d.relid AND t.kind IN ('r', 'p')
+WHERE g.kind IN ('v', 'm') AND g.grantee IN (SELECT oid FROM reader) AND NOT t.shared AND t.no IS NULL
+    AND NOT coalesce(v.options && ARRAY['security_invoker=true', 'security_invoker=on'], false)
+    AND t.oid NOT IN (SELECT oid FROM rowtab WHERE col IS NOT NULL)
 UNION ALL
 SELECT DISTINCT 'error', format('foreign table %s', g.name), format('has no row level security, and %s may use it', g.to_whom),
     format('REVOKE ALL ON %s FROM %s', g.name, g.to_whom)

@@ -374,6 +374,24 @@ def test_where_nobody_answers_and_where_we_may_not(world):
     assert world.cli("adopt").returncode == 64 and world.cli("lint").returncode == 64
 
 
+def test_looking_needs_no_superuser(world):
+    """A database without the extension: a login that may do nothing but connect sees the same."""
+    world.server.sql("CREATE ROLE looker LOGIN PASSWORD 'looking'", database="postgres")
+    world.make("looked_at", HERE / "adopt/single.sql")
+    passfile = world.folder / "looker"
+    passfile.write_text("*:*:*:looker:looking\n")
+    passfile.chmod(0o600)
+    dsn = world.dsn("looked_at").replace("user=postgres", "user=looker")
+    for command in ("adopt", "lint"):
+        mine, theirs = (world.cli(command, "--database", it, "-o", "json", PGPASSFILE=str(file)) for it, file in
+                        ((dsn, passfile), (world.dsn("looked_at"), world.passfile)))
+        assert mine.stdout == theirs.stdout and mine.stdout != "" and mine.returncode == theirs.returncode
+    # with the extension, what lint must read is the superuser's
+    world.server.sql("CREATE EXTENSION bulkhead", database="looked_at")
+    done = world.cli("lint", "--database", dsn, PGPASSFILE=str(passfile))
+    assert done.returncode == 77 and "may not read bulkhead.tenant" in done.stderr
+
+
 def test_a_script_that_cannot_be_written_leaves_nothing(world):
     done = world.cli("adopt", "--database", world.dsn("postgres"), "--out", "/nowhere/adopt.sql")
     assert done.returncode == 78 and "cannot write" in done.stderr

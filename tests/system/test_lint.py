@@ -41,6 +41,11 @@ HOLES = {
     "rls-not-forced": ("ALTER TABLE app.orders NO FORCE ROW LEVEL SECURITY", "error", "table app.orders", "does not bind its owner app_owner"),
     "no-tenant": ("CREATE TABLE app.x (a int PRIMARY KEY); ALTER TABLE app.x OWNER TO app_owner; GRANT SELECT ON app.x TO bulkhead_pool",
                   "error", "table app.x", "nothing in it says whose"),
+    "no-tenant-public": ("INSERT INTO bulkhead.tenant (no, id, mode, role, schema, state) VALUES (7, 'row', 'row', 'app_row', 'app', 'active');"
+                         "CREATE TABLE app.x (a int PRIMARY KEY); ALTER TABLE app.x OWNER TO app_owner; GRANT SELECT ON app.x TO PUBLIC",
+                         "error", "table app.x", "nothing in it says whose"),
+    "view-on-nobodys-table": ("CREATE TABLE app.x (a int PRIMARY KEY); CREATE VIEW app.v AS SELECT * FROM app.x; GRANT SELECT ON app.v TO bulkhead_pool",
+                              "error", "view app.v", "shows app.x, which is neither a tenant's nor shared"),
     "no-policy": ("DROP POLICY bulkhead_tenant ON app.orders", "warning", "table app.orders", "no policy"),
     "policy-true": ("CREATE POLICY p ON app.orders FOR SELECT USING (true)", "error", "policy p of app.orders", "true for every row"),
     "policy-check-true": ("CREATE POLICY p ON app.orders FOR INSERT WITH CHECK (true)", "error", "policy p of app.orders", "true for every row"),
@@ -172,8 +177,9 @@ HOLES = {
 # What else a hole makes true, as it should.
 BESIDE = {"policy-setting-hidden", "policy-without-check", "index-missing", "owner-passes", "unique-referenced", "foreign-key", "sequence-serial", "foreign-table",
           "foreign-server", "user-mapping", "definer-of-superuser", "no-tenant", "replica-identity-of-a-schema", "inherits", "trigger-of-superuser",
-          "membership", "rls-of-a-new-partition", "foreign-key-of-shared", "schema-create-public"}
-ADVICE = {"no-tenant", "owner-passes", "sequence", "sequence-serial", "large-objects", "lo-compat"}  # their fix is no SQL
+          "membership", "rls-of-a-new-partition", "foreign-key-of-shared", "schema-create-public",
+          "no-tenant-public"}
+ADVICE = {"no-tenant", "no-tenant-public", "owner-passes", "sequence", "sequence-serial", "large-objects", "lo-compat"}  # their fix is no SQL
 
 
 @pytest.fixture(scope="module")
