@@ -258,12 +258,23 @@ bh_context_statement(void)
         XactReadOnly = true;
 }
 
+/* Functions that write, or that others hear of, and that a read-only transaction may call. */
+static bool
+writes(Oid funcid)
+{
+    static const Oid writers[] = {F_NEXTVAL, F_SETVAL_REGCLASS_INT8, F_SETVAL_REGCLASS_INT8_BOOL,
+        F_LO_CREATE, F_LO_CREAT, F_LO_UNLINK, F_LOWRITE, F_LO_FROM_BYTEA, F_LO_PUT, F_LO_TRUNCATE,
+        F_LO_TRUNCATE64, F_PG_NOTIFY};
+
+    for (size_t i = 0; i < lengthof(writers); i++)
+        if (writers[i] == funcid)
+            return true;
+    return false;
+}
+
 void
 bh_context_function(Oid funcid)
 {
-    bool sequence = funcid == F_NEXTVAL || funcid == F_SETVAL_REGCLASS_INT8 ||
-                    funcid == F_SETVAL_REGCLASS_INT8_BOOL;
-
     /* No portal runs: the fast path of the protocol, a statement that no other hook shows. */
     if (ActivePortal == NULL) {
         bh_context_statement();
@@ -271,8 +282,8 @@ bh_context_function(Oid funcid)
     }
     if (funcid == F_SET_CONFIG)
         bh_sets_called();
-    if (sequence && bound.anonymous)
-        bh_raise_statement("changing a sequence in the scope \"anonymous\"");
+    if (bound.anonymous && writes(funcid))
+        bh_raise_statement("a function that writes, in the scope \"anonymous\",");
 }
 
 /* ---- the end ---- */

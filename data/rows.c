@@ -55,6 +55,15 @@ of_the_system(const struct relation *relation)
            (strcmp(schema, "information_schema") == 0 || strcmp(schema, "bulkhead") == 0);
 }
 
+/* Samples of every column that one may read, of all tenants where row security does not hide them.
+ */
+static bool
+tells_values(const struct relation *relation)
+{
+    return IsCatalogNamespace(relation->schema) &&
+           strncmp(relation->name, "pg_stats", strlen("pg_stats")) == 0;
+}
+
 /* What is under a view has an entry of its own, and a sequence has no rows. */
 static bool
 has_rows(const struct relation *relation)
@@ -77,7 +86,11 @@ check_entry(const BH_PERMS_ENTRY *entry)
     Oid user = OidIsValid(entry->checkAsUser) ? entry->checkAsUser : GetUserId();
 
     if (!BH_PERMS_OF_RELATION(entry) || entry->requiredPerms == 0 ||
-        !find_relation(entry->relid, &relation) || !has_rows(&relation) || of_the_system(&relation))
+        !find_relation(entry->relid, &relation))
+        return;
+    if (tells_values(&relation))
+        refuse(&relation, "tells of other tenants' rows", "Ask the operator.");
+    if (!has_rows(&relation) || of_the_system(&relation))
         return;
     if (bh_label_shared(entry->relid)) {
         if ((entry->requiredPerms & ~(AclMode)ACL_SELECT) != 0)

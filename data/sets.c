@@ -14,6 +14,7 @@
 static int first_nest; /* 0: no tenant is bound */
 static bool called;
 static uint32 named; /* by SET, in this process */
+static bool defining; /* a setting may have been made by naming it */
 
 void
 bh_sets_begin(int nest)
@@ -22,9 +23,28 @@ bh_sets_begin(int nest)
     called = false;
 }
 
+/*
+ * A setting with a point in its name exists from its first SET on, for as long
+ * as the session does.  Its value is undone; its name is the tenant's too, so
+ * SHOW ALL and pg_settings do not tell it to the next one.
+ */
+static void
+hide_leftover(void)
+{
+    int count;
+    struct config_generic **all = bh_compat_settings(&count);
+
+    for (int i = 0; i < count; i++)
+        if ((all[i]->flags & GUC_CUSTOM_PLACEHOLDER) != 0)
+            all[i]->flags |= GUC_NO_SHOW_ALL;
+}
+
 void
 bh_sets_end(void)
 {
+    if (defining)
+        hide_leftover();
+    defining = false;
     first_nest = 0;
     called = false;
 }
@@ -33,6 +53,7 @@ void
 bh_sets_called(void)
 {
     called = first_nest != 0;
+    defining = called;
 }
 
 /*
@@ -84,6 +105,7 @@ bh_sets_named(void)
     int count;
     int names = 0;
 
+    defining = first_nest != 0;
     if (first_nest == 0 || ++named % NAMES_LOOK != 0)
         return;
     all = bh_compat_settings(&count);

@@ -85,3 +85,12 @@ def test_pool_sessions_stay(server, wire):
     for _ in range(3):
         assert as_tenant(wire, server, ["SET LOCAL work_mem = '1MB'", "SELECT set_config('my.x', 'y', true)", "SELECT bulkhead.lock(1)"]).code is None
         assert_clean(wire, server)
+
+
+def test_names_of_settings_are_not_left_to_the_next_tenant(server, wire):
+    for text in ("SET LOCAL my.secret_name = 'SECRET-A'", "SELECT set_config('my.secret_name', 'SECRET-A', true)"):
+        good = as_tenant(wire, server, [text, "SELECT current_setting('my.secret_name')"])
+        assert good.rows[2] == [["SECRET-A"]]
+        seen = as_tenant(wire, server, ["SELECT name FROM pg_settings WHERE name LIKE 'my.%'", "SELECT current_setting('my.secret_name', true)"], "globex")
+        assert seen.rows[1:] == [[], [[""]]], "the name answers to who knows it, without a value"
+        assert "secret_name" not in str(wire.query("SHOW ALL").rows)

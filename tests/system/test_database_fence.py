@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 
+import pgserver
 import pytest
 from database import ENTER, SECRETS, as_tenant, assert_clean, pool, server, token, wire  # noqa: F401
 from pgwire import Wire
@@ -189,3 +190,39 @@ def test_who_may_call_it_and_where(server, wire):
         assert admin.query(call).code is None and epoch(server) == 2
         assert admin.query("DO $$BEGIN CALL bulkhead.fence(42, 3); END$$").code is None and epoch(server) == 3
     assert wire.query("SELECT 1").code is None
+
+
+def test_a_change_that_is_being_committed(server, wire):
+    """Between the announcement of a writer and the end of its commit readers ask the table; then it counts at once."""
+    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    server.reload()
+    try:
+        writer = server.connect()
+        writer.autocommit = True
+        done = []
+
+        def suspend():
+            with writer.cursor() as cursor:
+                cursor.execute("UPDATE bulkhead.tenant SET state = 'suspended' WHERE no = 42")
+            done.append(True)
+
+        thread = threading.Thread(target=suspend)
+        thread.start()
+        pgserver.wait_for(lambda: server.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == [(1,)], "its commit waits for a standby")
+        for _ in range(3):
+            for tenant in ("acme", "globex"):
+                assert as_tenant(wire, server, ["SELECT 1"], tenant).code is None, "not acknowledged yet"
+        server.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        server.reload()
+        thread.join(20)
+        assert done
+        assert as_tenant(wire, server, ["SELECT 1"]).code == "TN003", "acknowledged"
+        assert as_tenant(wire, server, ["SELECT 1"], "globex").code is None
+        # a writer that dies on its way announces nothing for ever: the cache works again
+        writer.close()
+        server.sql("UPDATE bulkhead.tenant SET state = 'active' WHERE no = 42")
+        assert as_tenant(wire, server, ["SELECT 1"]).code is None
+    finally:
+        server.sql("ALTER SYSTEM RESET synchronous_standby_names")
+        server.reload()
+        server.sql("UPDATE bulkhead.tenant SET state = 'active' WHERE no = 42")

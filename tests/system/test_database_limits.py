@@ -292,3 +292,19 @@ def test_locks_are_capped_and_need_a_tenant(server, wire):
     assert as_tenant(wire, server, ["SELECT bulkhead.try_lock(NULL)"]).rows[1] == [[None]]
     assert server.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
     assert_clean(wire, server)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_not_even_one_statement_runs_with_the_default_of_the_connection(server, wire, name):
+    """set_config() with NULL states no value: it is refused where it would lift the limit, in the middle of the statement."""
+    value, told, lower, _ = LIMITS[name]
+    value = told = "0" if name == "max_parallel_workers_per_gather" else "1.5" if name == "hash_mem_multiplier" else {"work_mem": "2MB", "maintenance_work_mem": "2MB", "temp_buffers": "1MB"}.get(name, "100ms")
+    limit(server, **{name: value})
+    with pool(server, options=f"-c {name}={LIMITS[name][0]}") as wire:
+        seen = f"WITH x AS MATERIALIZED (SELECT set_config('{name}', NULL, true)) SELECT current_setting('{name}') FROM x"
+        answer = as_tenant(wire, server, [f"SHOW {name}", seen])
+        assert answer.rows[1] == [[told]]
+        assert answer.code == "TN005" and len(answer.rows) == 2, answer.rows
+        assert f"{name} above the tenant's limit" in answer.message
+        assert as_tenant(wire, server, [f"DO $$BEGIN PERFORM set_config('{name}', NULL, true); EXCEPTION WHEN others THEN NULL; END$$", f"SHOW {name}"]).rows[2] == [[told]]
+        assert_clean(wire, server)

@@ -123,7 +123,7 @@ REFUSED_ROW = [
     "MERGE INTO notes USING forgotten f ON false WHEN NOT MATCHED THEN DO NOTHING",
     "EXPLAIN SELECT * FROM notes", "EXPLAIN ANALYZE SELECT * FROM notes", "DO $$BEGIN EXECUTE 'EXPLAIN SELECT * FROM app.notes'; END$$", "SELECT * FROM explain()",
     "SET LOCAL debug_print_plan = on", "SELECT set_config('debug_print_plan', 'on', true)", "SELECT set_config('debug_print_rewritten', 'on', true)",
-    "TRUNCATE notes", "TRUNCATE lines", "VACUUM notes", "ANALYZE notes", "REINDEX TABLE notes", "ALTER TABLE notes DISABLE ROW LEVEL SECURITY",
+    "SELECT most_common_vals FROM pg_stats WHERE tablename = 'forgotten'", "SELECT * FROM pg_stats_ext", "TRUNCATE notes", "TRUNCATE lines", "VACUUM notes", "ANALYZE notes", "REINDEX TABLE notes", "ALTER TABLE notes DISABLE ROW LEVEL SECURITY",
     "CREATE TABLE app.x (i int)", "CREATE TABLE x (t int, n int, FOREIGN KEY (t, n) REFERENCES app.notes)", "SELECT * INTO app.x FROM notes",
     "SECURITY LABEL FOR bulkhead ON TABLE forgotten IS 'shared'", "CREATE EXTENSION hstore", "LOCK TABLE notes", "PREPARE p AS SELECT 1", "LISTEN a", "SET work_mem = '1MB'",
 ]
@@ -253,6 +253,21 @@ def test_a_token_in_its_own_database(server):
             assert wire.pipeline([enter, ("SELECT 1", [])]).errors[0]["S"] == "FATAL"
         finally:
             server.sql("UPDATE bulkhead.tenant SET mode = 'database' WHERE no = 50", database="t50")
+
+
+def test_an_anonymous_scope_writes_nothing_in_its_own_database(server):
+    anonymous = (ENTER, [server.token(50, "initech", "t50", scope="anonymous")])
+    server.sql("CREATE TABLE IF NOT EXISTS target (i int); ALTER TABLE target OWNER TO bh_t50; CREATE SEQUENCE IF NOT EXISTS counter; ALTER SEQUENCE counter OWNER TO bh_t50", database="t50")
+    for text in ("INSERT INTO target VALUES (1)", "CREATE TABLE x (i int)", "SELECT lo_create(0)", "SELECT lo_from_bytea(0, 'x')", "SELECT pg_notify('a', 'b')", "SELECT nextval('counter')",
+                 "DO $$BEGIN PERFORM set_config('transaction_read_only', NULL, true); INSERT INTO target VALUES (1); END$$", "RESET transaction_read_only; INSERT INTO target VALUES (1)",
+                 "SET transaction_read_only = off; INSERT INTO target VALUES (1)", "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE; INSERT INTO target VALUES (1)", "DISCARD SEQUENCES; TRUNCATE target",
+                 "RESET ALL; INSERT INTO target VALUES (1)"):
+        with pool(server, database="t50") as wire:
+            answer = wire.pipeline([anonymous] + [(part, []) for part in (text.split("; ") if "$$" not in text else [text])])
+            assert answer.code in ("TN005", "25006", "25001"), (text, answer.errors)
+            assert wire.pipeline([anonymous, ("SELECT count(*) FROM target", [])]).rows[1] == [["0"]]
+            good = wire.pipeline([(ENTER, [server.token(50, "initech", "t50")]), ("INSERT INTO target VALUES (1)", []), ("DELETE FROM target", [])])
+            assert good.code is None, good.errors
 
 
 def test_limits_in_its_own_database_are_ceilings(server):

@@ -228,6 +228,11 @@ BEGIN ATOMIC
     FROM bulkhead.tenant t
     WHERE t.state = 'active' AND (to_regnamespace(quote_ident(t.schema)) IS NULL OR to_regrole(quote_ident(t.role)) IS NULL)
     UNION ALL
+    SELECT DISTINCT format('role %I', r.rolname), 'is shared by the tenants of mode row, and may log in: then nothing tells them apart',
+        format('ALTER ROLE %I NOLOGIN', r.rolname)
+    FROM bulkhead.tenant t JOIN pg_roles r ON r.rolname = t.role
+    WHERE t.mode = 'row' AND t.state <> 'gone' AND r.rolcanlogin
+    UNION ALL
     SELECT format('login %I', l.role), 'is of a tenant, and no role of this server has this name',
         format('DELETE FROM bulkhead.login WHERE role = %L', l.role)
     FROM bulkhead.login l WHERE to_regrole(quote_ident(l.role)) IS NULL
