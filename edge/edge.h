@@ -38,6 +38,7 @@ struct bh_edge_main {
     ngx_str_t snapshot;    /* directory */
     ngx_str_t keyring;     /* file */
     ngx_str_t counters;    /* file on tmpfs */
+    ngx_str_t cell;        /* whose tenants are served here; empty: of all */
     ngx_str_t base_domain; /* lower case, no dots at the ends */
 };
 
@@ -69,6 +70,7 @@ struct bh_edge_tenant {
     struct bh_str tier; /* interned texts live as long as the worker */
     struct bh_str server;
     struct bh_str database;
+    struct bh_str cell;
     struct bh_edge_endpoints *endpoints; /* NULL: none that can be used */
     uint32_t rate;                       /* of this edge: the record's by its share */
     uint32_t burst;

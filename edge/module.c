@@ -141,6 +141,8 @@ static ngx_command_t commands[] = {
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, keyring), NULL},
     {ngx_string("bulkhead_counters"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_path,
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, counters), NULL},
+    {ngx_string("bulkhead_cell"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,
+        NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, cell), NULL},
     {ngx_string("bulkhead_base_domain"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_base_domain,
         NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("bulkhead_problem"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_problem, 0, 0, NULL},

@@ -16,6 +16,7 @@ static const struct wording {
         "name one tenant, in one spelling"},
     {BH_E_TENANT_UNKNOWN, "no tenant is served under this name",
         "bulkhead tenant list shows the tenants and their URLs"},
+    {BH_E_WRONG_CELL, "the tenant is served in another cell", "use the tenant's own host name"},
     {BH_E_TENANT_SUSPENDED, "the tenant is suspended and serves nobody",
         "ask the operator of this service"},
     {BH_E_CREDENTIAL_MISSING, "this path needs a user token",

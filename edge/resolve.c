@@ -165,6 +165,24 @@ name_tenant(
     return *ret_len > 0 ? BH_OK : BH_E_TENANT_MISSING;
 }
 
+/* The right place is no secret: DNS says it too. */
+static enum bh_code
+check_cell(ngx_http_request_t *r, const struct bh_edge_ctx *ctx, const char **ret_reason)
+{
+    static const char where[] = "the tenant is served in cell ";
+    struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
+    struct bh_str cell = ctx->tenant.cell;
+    if (conf->cell.len == 0 || bh_str_eq(cell, text_of(conf->cell))) {
+        return BH_OK;
+    }
+    u_char *text = ngx_pnalloc(r->pool, sizeof(where) + cell.len);
+    if (text != NULL) {
+        *ngx_cpymem(ngx_cpymem(text, where, sizeof(where) - 1), cell.data, cell.len) = '\0';
+        *ret_reason = (const char *)text;
+    }
+    return BH_E_WRONG_CELL;
+}
+
 /* Facts of the record that stop a request whoever sends it. */
 static enum bh_code
 check_tenant(struct bh_edge_ctx *ctx, const char **ret_reason)
@@ -216,5 +234,6 @@ bh_edge_resolve(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret
     BH_TRY(name_tenant(r, ctx, id, &len));
     BH_TRY(look_up(r, ctx, (struct bh_str){id, len}, ret_reason));
     ctx->slot = bh_slot_claim(bh_edge.counters, ctx->tenant.record.no);
+    BH_TRY(check_cell(r, ctx, ret_reason));
     return check_tenant(ctx, ret_reason);
 }

@@ -58,6 +58,7 @@ read_tenant(struct bh_str id, struct bh_edge_tenant *tenant, ngx_log_t *log)
     tenant->tier = bh_edge_name(BH_NAME_TIER, numbers[BH_NAME_TIER]);
     tenant->server = bh_edge_name(BH_NAME_SERVER, numbers[BH_NAME_SERVER]);
     tenant->database = bh_edge_name(BH_NAME_DATABASE, numbers[BH_NAME_DATABASE]);
+    tenant->cell = bh_edge_name(BH_NAME_CELL, numbers[BH_NAME_CELL]);
     tenant->endpoints = bh_edge_endpoints(numbers[BH_NAME_ENDPOINTS], log);
     take_limit(tenant);
     return true;

@@ -215,6 +215,18 @@ def test_suspended_tenant_is_423(edge):
     assert edge.get("globex.localhost", "/orders", bearer).status == 200
 
 
+def test_tenant_of_another_cell_is_421(edge):
+    bearer = edge.bearer(edge.globex)
+    edge.change(edge.globex, cell="eu-2")
+    try:
+        answer = edge.get("globex.localhost", "/orders", bearer)
+        assert (answer.status, answer.code) == (421, "wrong-cell") and "cell eu-2" in answer.json()["detail"]
+        assert edge.get("acme.localhost", "/orders", edge.bearer(edge.acme)).status == 200
+    finally:
+        edge.change(edge.globex, cell="main")
+    assert edge.get("globex.localhost", "/orders", bearer).status == 200
+
+
 # ---- wrong credentials ----
 
 def limited(text):
