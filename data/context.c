@@ -64,6 +64,8 @@ bh_context_tenant(void)
 enum bh_mode
 bh_context_mode(void)
 {
+    if (IsParallelWorker())
+        return bh_slot_mode(BH_BACKEND_LEADER);
     return bound.active ? bound.mode : BH_MODE_NONE;
 }
 
@@ -170,6 +172,7 @@ bh_context_bind(const struct bh_binding *by)
         .epoch = by->row->epoch,
         .generation = by->generation,
         .anonymous = by->anonymous};
+    bh_slot_publish_mode(by->row->mode);
     memcpy(bound.subject, by->subject.data, Min(by->subject.len, BH_TOKEN_SUB_MAX));
     if (by->login && bh_mode_own(by->row->mode))
         bh_limits_apply(&by->row->limits, BH_LIMITS_SESSION);

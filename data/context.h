@@ -47,7 +47,8 @@ bool bh_context_bound(void);
 /** bh_context_tenant(): number of the tenant that this transaction is bound to; 0: none. */
 int32 bh_context_tenant(void);
 
-/** bh_context_mode(): its mode; BH_MODE_NONE where no tenant is bound. */
+/** bh_context_mode(): its mode, in a worker that of its leader's; BH_MODE_NONE where no tenant is
+ * bound. */
 enum bh_mode bh_context_mode(void);
 
 /** bh_context_login(): was it bound by the tenant's own login, not by a token? */

@@ -272,6 +272,19 @@ denied_bound(const Node *stmt)
     return NULL;
 }
 
+/* Functions that call themselves parallel safe run statements in workers, where nothing is bound.
+ */
+static void
+check_worker(const Node *stmt)
+{
+    const char *what = NULL;
+
+    if (IsParallelWorker() && bh_context_mode() != BH_MODE_NONE)
+        what = denied_bound(stmt);
+    if (what != NULL)
+        bh_raise_statement(what);
+}
+
 static bool
 is_rollback(const Node *stmt)
 {
@@ -376,6 +389,7 @@ guard_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
     if (!runs_unbound(stmt))
         bh_login_bind();
     bound = bh_context_bound();
+    check_worker(stmt);
     if (!bound && changes_nothing(stmt) && !IsAbortedTransactionBlockState() && denied_by_default())
         return;
     if (!bound) {

@@ -22,6 +22,7 @@ struct slot {
     uint32 epoch;
     Oid database;
     int pid;
+    enum bh_mode mode;
     char id[BH_TENANT_ID_MAX + 1];
     char subject[BH_TOKEN_SUB_MAX + 1];
 };
@@ -60,6 +61,7 @@ bh_slot_publish(int32 no, uint32 epoch, struct bh_str id)
     memcpy(slot->id, id.data, id.len);
     slot->id[id.len] = '\0';
     slot->subject[0] = '\0';
+    slot->mode = BH_MODE_NONE;
     pg_write_barrier();
     pg_atomic_write_u32(&slot->no, (uint32)no);
     pg_memory_barrier();
@@ -76,6 +78,12 @@ bh_slot_publish_subject(struct bh_str subject)
 }
 
 void
+bh_slot_publish_mode(enum bh_mode mode)
+{
+    slots[BH_BACKEND_SELF].mode = mode;
+}
+
+void
 bh_slot_clear(void)
 {
     if (slots != NULL && BH_BACKEND_SELF >= 1)
@@ -87,6 +95,14 @@ bh_slot_read(int backend, const char **ret_id)
 {
     *ret_id = slots[backend].id;
     return (int32)pg_atomic_read_u32(&slots[backend].no);
+}
+
+enum bh_mode
+bh_slot_mode(int backend)
+{
+    if (backend < 1 || pg_atomic_read_u32(&slots[backend].no) == 0)
+        return BH_MODE_NONE;
+    return slots[backend].mode;
 }
 
 const char *

@@ -10,6 +10,7 @@
 
 #include "core/tenant.h"
 #include "core/token.h"
+#include "data/tenant_table.h"
 
 /** bh_slot_request() / bh_slot_startup(): shared memory, from the hooks of these names. */
 void bh_slot_request(void);
@@ -25,6 +26,9 @@ void bh_slot_publish(int32 no, uint32 epoch, struct bh_str id);
 /** bh_slot_publish_subject(subject): and ${subject} acts for it; after bh_slot_publish(). */
 void bh_slot_publish_subject(struct bh_str subject);
 
+/** bh_slot_publish_mode(mode): and it is of ${mode}; after bh_slot_publish(). */
+void bh_slot_publish_mode(enum bh_mode mode);
+
 /** bh_slot_clear(): this backend is bound to nobody; does nothing where it was not. */
 void bh_slot_clear(void);
 
@@ -34,6 +38,10 @@ void bh_slot_clear(void);
  * ${ret_id}, its id, is borrowed and lasts as long as the slot is held.
  */
 int32 bh_slot_read(int backend, const char **ret_id);
+
+/** bh_slot_mode(backend): mode of the tenant in the slot of ${backend}, BH_MODE_NONE where there is
+ * none. */
+enum bh_mode bh_slot_mode(int backend);
 
 /** bh_slot_subject(backend): who acts in the slot of ${backend}, borrowed; "" where nobody said. */
 const char *bh_slot_subject(int backend);

@@ -54,7 +54,7 @@ class Hunt:
         found = [] if attackfix.TRACE not in words else ["rows"]
         found += ["text"] if any(mark in words for mark in attackfix.MARKS[1:]) else []
         found += [] if self.place.mechanism.unbound(self.place.attacker) else ["role"]
-        return found + (["stays"] if attackfix.probe(self.place) != self.base[1] else [])
+        return found + (["stays"] if attackfix.differs(self.place, self.base[1], self.ran % 5 == 0) else [])
 
     def state(self):
         for tidy in (attackfix.TIDY, CLEAN):
