@@ -20,7 +20,7 @@ extern bool bh_discard_all;        /* bulkhead.discard_all, by role */
 extern int bh_audit_entries;       /* bulkhead.audit_entries: of the audit ring */
 extern int bh_audit_rate;          /* bulkhead.audit_rate: entries a second of one tenant */
 extern int bh_audit_burst;         /* bulkhead.audit_burst: entries of one tenant at once */
-extern int bh_log_rate;            /* bulkhead.log_rate: messages a second of one tenant; 0: no limit */
+extern int bh_log_rate;            /* bulkhead.log_rate: messages of a tenant a second, or 0 */
 extern int bh_pooler;              /* bulkhead.pooler, by role: enum bh_pooler */
 
 /** bh_settings_define(): declare them; once, at load. */

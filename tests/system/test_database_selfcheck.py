@@ -70,6 +70,13 @@ def test_settings_and_key_file(server):
         assert thing == name
         server.sql(fix)
         server.reload()
+    for level in ("log", "panic"):
+        server.sql(f"ALTER SYSTEM SET log_min_messages = {level}")
+        server.reload()
+        (thing, _, fix), = server.sql(CHECK)
+        assert thing == "log_min_messages"
+        server.sql(fix)
+        server.reload()
     good = server.key_file.read_text()
     for change, problem in ((lambda: os.chmod(server.key_file, 0o444), "is open to other users"),
                             (lambda: server.write_key_text("nonsense"), "cannot be used"), (lambda: server.write_key_text(""), ""),

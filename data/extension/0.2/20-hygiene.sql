@@ -149,6 +149,10 @@ BEGIN ATOMIC
     FROM pg_settings s
     WHERE s.name IN ('log_parameter_max_length', 'log_parameter_max_length_on_error') AND s.reset_val <> '0'
     UNION ALL
+    SELECT s.name, 'is above error: refusals outside a bound transaction are not recorded',
+        format('ALTER SYSTEM SET %I = warning', s.name)
+    FROM pg_settings s WHERE s.name = 'log_min_messages' AND s.reset_val IN ('log', 'fatal', 'panic')
+    UNION ALL
     SELECT 'extension bulkhead', format('is version %s, the server has %s', e.extversion, a.default_version),
         'ALTER EXTENSION bulkhead UPDATE'
     FROM pg_extension e JOIN pg_available_extensions a ON a.name = e.extname
