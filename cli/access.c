@@ -371,7 +371,7 @@ static enum bh_code
 look_at(struct look *look, json_t **ret_report, bool *ret_refused, struct bh_error *err)
 {
     struct outcome outcome = {.rows = 0};
-    json_t *tables = json_array();
+    json_t *tables;
     json_t *table;
     PGconn *conn;
     enum bh_code code;
@@ -380,6 +380,7 @@ look_at(struct look *look, json_t **ret_report, bool *ret_refused, struct bh_err
     BH_TRY(find_tenant(look, err));
     BH_TRY(find_token(look, err));
     BH_TRY(bh_sql_open(look->dsn, NULL, TIMEOUT_S, &conn, err));
+    tables = json_array();
     code = try_statement(look, conn, &outcome, &tables, err);
     PQreset(conn); /* whatever the statement left */
     json_array_foreach(tables, i, table)
