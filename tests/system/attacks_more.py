@@ -1,6 +1,7 @@
 """More of the corpus of attacks.py: what reliability.md 2.2 lists and attacks.py does not say in so many words, tables that all
 tenants share (schema app, row-level security), and attacks on what came after version 0.1."""
 from attacks import OWN, function, own, role, rows, stays, text, write
+from pgserver import PARALLEL
 
 THEN = "; SELECT body FROM t43.notes; SELECT body FROM app.orders WHERE tenant = 43"
 SHARED = "SELECT body FROM app.orders"
@@ -79,7 +80,7 @@ RLS = [shared(name, sql, control) for name, sql, control in [
     ("ctid-join", "SELECT o.* FROM generate_series(0, 9) b, generate_series(1, 99) i, app.orders o WHERE o.ctid = format('(%s,%s)', b, i)::tid", SHARED),
     ("table-to-xml", "SELECT table_to_xml('app.orders', true, true, '')", "SELECT table_to_xml('app.orders', true, true, '')"), ("schema-to-xml", "SELECT schema_to_xml('app', true, true, '')", SHARED),
     ("ts-stat", "SELECT * FROM ts_stat('SELECT to_tsvector(''simple'', body) FROM app.orders')", SHARED), ("row-json", "SELECT json_agg(o) FROM app.orders o", SHARED),
-    ("parallel", "SET LOCAL force_parallel_mode = on; SELECT * FROM app.orders", "SET LOCAL force_parallel_mode = on; SELECT count(*) FROM app.orders"),
+    ("parallel", f"SET LOCAL {PARALLEL} = on; SELECT * FROM app.orders", f"SET LOCAL {PARALLEL} = on; SELECT count(*) FROM app.orders"),
     ("statistics", "SELECT most_common_vals, histogram_bounds FROM pg_stats WHERE schemaname = 'app'", "SELECT count(*) FROM pg_stats"),
     ("tenant-function", "CREATE FUNCTION tenant_no() RETURNS int LANGUAGE sql AS 'SELECT 43'; SET LOCAL search_path = t44, bulkhead; SELECT * FROM app.orders", SHARED),
     ("definer-caller", function("BEGIN RETURN (SELECT string_agg(body, '') FROM app.orders); END", "LANGUAGE plpgsql SECURITY DEFINER"), SHARED),

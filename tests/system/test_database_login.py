@@ -156,7 +156,7 @@ def test_limits(server):
 
 def test_parallel_workers(server):
     with login(server) as wire:
-        answer = wire.query("BEGIN; SELECT 1; SET LOCAL force_parallel_mode = on; SELECT bulkhead.tenant_no(), body FROM notes; COMMIT")
+        answer = wire.query(f"BEGIN; SELECT 1; SET LOCAL {pgserver.PARALLEL} = on; SELECT bulkhead.tenant_no(), body FROM notes; COMMIT")
         assert answer.rows[3] == [["42", "SECRET-A"]], answer.errors
 
 

@@ -144,7 +144,7 @@ def test_row_security_is_not_turned_off(server, wire):
 
 
 def test_row_mode_in_parallel_workers(server, wire):
-    answer = run(wire, server, "acme", "SET LOCAL force_parallel_mode = on", "SELECT body, bulkhead.tenant_no() FROM notes")
+    answer = run(wire, server, "acme", f"SET LOCAL {pgserver.PARALLEL} = on", "SELECT body, bulkhead.tenant_no() FROM notes")
     assert answer.code is None, answer.errors
     assert answer.rows[2] == [["SECRET-A", "42"]]
 

@@ -5,6 +5,8 @@ carry the statement. Half of them end with a look at the victim's rows: who has 
 """
 import random
 
+from pgserver import PARALLEL
+
 # Expressions of type text that would show the victim's mark, or change something of his.
 READS = [
     "(SELECT max(body) FROM t43.notes)", "(SELECT string_agg(n::text, '') FROM t43.notes n)", "(TABLE t43.notes LIMIT 1)::text", "(SELECT max(body) FROM app.orders WHERE tenant = 43)",
@@ -97,7 +99,7 @@ STATEMENT_WRAPPERS = {
     "explain": lambda s, m: f"EXPLAIN (ANALYZE, VERBOSE) {s}",
     "cte": lambda s, m: f"WITH w{m} AS MATERIALIZED ({s}) SELECT * FROM w{m}",
     "refcursor": lambda s, m: f"DO {dollar(f'DECLARE c refcursor; r record; BEGIN OPEN c FOR EXECUTE {dollar(s, m)}; FETCH c INTO r; RAISE NOTICE $n$%$n$, r; END', m + 'b')}",
-    "parallel": lambda s, m: f"SET LOCAL force_parallel_mode = on; SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; {s}",
+    "parallel": lambda s, m: f"SET LOCAL {PARALLEL} = on; SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; {s}",
     "path": lambda s, m: f"SET LOCAL search_path = t44, t43, app, pg_temp; {s}",
     "generic": lambda s, m: f"SET LOCAL plan_cache_mode = force_generic_plan; {s}",
     "row-security": lambda s, m: f"SET LOCAL row_security = off; {s}",
