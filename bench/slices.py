@@ -156,7 +156,7 @@ def method(rounds=ROUNDS):
 
 def verdict(goals):
     """[(text, value, most)] as the budget cell."""
-    missed = [text for text, value, most in goals if value > most]
+    missed = [text for text, value, most in goals if round(value, 2) > most]  # as it is shown
     return "; ".join(f"{text} ≤ {most:g} ({value:.2f})" for text, value, most in goals) + (": MISSED" if missed else ": met")
 
 
