@@ -16,7 +16,7 @@
 #include "data/label.h"
 #include "data/log.h"
 #include "data/login.h"
-#include "data/meter.h"
+#include "data/meter_hook.h"
 #include "data/ring.h"
 #include "data/rows.h"
 #include "data/settings.h"
@@ -72,7 +72,7 @@ _PG_init(void)
     bh_tenant_table_register();
     bh_context_register();
     bh_login_register();
-    bh_meter_install(); /* before the guard, whose hooks then run first */
+    bh_meter_hook_install(); /* before the guard, whose hooks then run first */
     bh_guard_install();
     bh_rows_install();
     bh_label_register();

@@ -1,20 +1,13 @@
 #include "postgres.h"
 
-#include <limits.h>
-
 #include "access/parallel.h"
 #include "access/xact.h"
-#include "commands/copy.h"
-#include "executor/executor.h"
 #include "executor/instrument.h"
 #include "miscadmin.h"
-#include "optimizer/planner.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
-#include "tcop/cmdtag.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
-#include "tcop/utility.h"
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 
@@ -122,8 +115,8 @@ bh_meter_flush(void)
     bh_meter_release();
 }
 
-static void
-add(enum bh_usage_meter meter, uint64 amount)
+void
+bh_meter_add(enum bh_usage_meter meter, uint64 amount)
 {
     bh_meter_hold();
     sums[meter] += amount;
@@ -210,8 +203,6 @@ join_leader(void)
 
 /* ---- windows ---- */
 
-static void close_window(uint32 id);
-
 /* PostgreSQL resets the memory of a message before it reads the next one. */
 static void
 message_ends(void *arg pg_attribute_unused())
@@ -219,7 +210,7 @@ message_ends(void *arg pg_attribute_unused())
     uint32 id = message.window;
 
     memset(&message, 0, sizeof(message));
-    close_window(id);
+    bh_meter_close(id);
     bh_enforce_pause();
 }
 
@@ -245,8 +236,8 @@ gate(void)
 }
 
 /* Returns 0 where a window is open already, or nobody is measured. */
-static uint32
-open_window(bool gated)
+uint32
+bh_meter_open(bool gated)
 {
     if (unlikely(IsParallelWorker()) && !work.bound)
         join_leader();
@@ -277,8 +268,8 @@ stop_working(void)
     work.ended = false;
 }
 
-static void
-close_window(uint32 id)
+void
+bh_meter_close(uint32 id)
 {
     if (id == 0 || window.id != id)
         return;
@@ -293,8 +284,8 @@ close_window(uint32 id)
 }
 
 /* What waits for data of the client is measured by the processor's time. */
-static void
-use_processor_time(uint32 id)
+void
+bh_meter_use_processor_time(uint32 id)
 {
     if (id == 0)
         return;
@@ -304,90 +295,10 @@ use_processor_time(uint32 id)
     bh_meter_release();
 }
 
-/* ---- hooks ---- */
+/* ---- statements and functions ---- */
 
-static planner_hook_type next_planner;
-static ExecutorStart_hook_type next_start;
-static ExecutorRun_hook_type next_run;
-static ExecutorFinish_hook_type next_finish;
-static ProcessUtility_hook_type next_utility;
-static needs_fmgr_hook_type next_needs_function;
-static fmgr_hook_type next_function;
-
-static PlannedStmt *
-meter_planner(Query *query, const char *text, int options, ParamListInfo params)
-{
-    uint32 id = open_window(true);
-    PlannedStmt *plan = next_planner ? next_planner(query, text, options, params)
-                                     : standard_planner(query, text, options, params);
-
-    close_window(id);
-    return plan;
-}
-
-/* Triggers at the end of a transaction run outside of a portal: no statements of the client. */
-static void
-meter_start(QueryDesc *query, int flags)
-{
-    uint32 id = open_window(true);
-
-    if (id != 0 && ActivePortal != NULL && query->plannedstmt->canSetTag)
-        add(BH_USAGE_DB_STATEMENTS, 1);
-    if (next_start)
-        next_start(query, flags);
-    else
-        standard_ExecutorStart(query, flags);
-    close_window(id);
-}
-
-static void
-meter_run(QueryDesc *query, ScanDirection direction, uint64 count BH_ONCE_PARAM)
-{
-    uint32 id = open_window(true);
-
-    if (next_run)
-        next_run(query, direction, count BH_ONCE_ARG);
-    else
-        standard_ExecutorRun(query, direction, count BH_ONCE_ARG);
-    if (id == 0)
-        return;
-    if (ActivePortal != NULL && query->plannedstmt->canSetTag)
-        add(BH_USAGE_DB_ROWS, query->estate->es_processed);
-    close_window(id);
-}
-
-/* Here run the triggers of what changed rows. */
-static void
-meter_finish(QueryDesc *query)
-{
-    bool changes = query->operation != CMD_SELECT || query->plannedstmt->hasModifyingCTE;
-    uint32 id = changes ? open_window(false) : 0;
-
-    if (next_finish)
-        next_finish(query);
-    else
-        standard_ExecutorFinish(query);
-    close_window(id);
-}
-
-static uint64
-rows_of(const QueryCompletion *qc)
-{
-    if (qc == NULL)
-        return 0;
-    switch ((int)qc->commandTag) {
-    case CMDTAG_COPY:
-    case CMDTAG_FETCH:
-    case CMDTAG_SELECT:
-    case CMDTAG_REFRESH_MATERIALIZED_VIEW:
-        return qc->nprocessed;
-    default:
-        return 0;
-    }
-}
-
-static void
-note_transaction(const TransactionStmt *stmt)
+void
+bh_meter_transaction(const TransactionStmt *stmt)
 {
     if (stmt->kind == TRANS_STMT_ROLLBACK || stmt->kind == TRANS_STMT_ROLLBACK_TO) {
         message.rolled_back = true;
@@ -397,51 +308,17 @@ note_transaction(const TransactionStmt *stmt)
         work.committing = true;
 }
 
-static bool
-waits_for_client(const Node *stmt)
+bool
+bh_meter_outside(void)
 {
-    const CopyStmt *copy = (const CopyStmt *)stmt;
-
-    return IsA(stmt, CopyStmt) && copy->is_from && copy->filename == NULL;
+    return work.bound && window.id == 0 && !IsParallelWorker();
 }
 
-/* A statement may free its own tree: nothing of it is looked at afterwards. */
-static void
-meter_utility(PlannedStmt *pstmt, const char *text, bool read_only_tree,
-    ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *env, DestReceiver *dest,
-    QueryCompletion *qc)
-{
-    bool transaction = IsA(pstmt->utilityStmt, TransactionStmt);
-    uint32 id = open_window(!transaction);
-
-    if (id != 0 && transaction)
-        note_transaction((const TransactionStmt *)pstmt->utilityStmt);
-    if (id != 0 && !transaction && pstmt->canSetTag)
-        add(BH_USAGE_DB_STATEMENTS, 1);
-    if (id != 0 && waits_for_client(pstmt->utilityStmt))
-        use_processor_time(id);
-    if (next_utility)
-        next_utility(pstmt, text, read_only_tree, context, params, env, dest, qc);
-    else
-        standard_ProcessUtility(pstmt, text, read_only_tree, context, params, env, dest, qc);
-    if (id != 0)
-        add(BH_USAGE_DB_ROWS, rows_of(qc));
-    close_window(id);
-}
-
-/* Functions that no query calls: triggers at the end of a transaction, checks of bound values. */
-static bool
-meter_needs_function(Oid funcid)
-{
-    return (next_needs_function && next_needs_function(funcid)) ||
-           (work.bound && window.id == 0 && !IsParallelWorker());
-}
-
-static void
-begin_function(void)
+void
+bh_meter_begin_function(void)
 {
     if (window.id == 0) {
-        function_window = open_window(true);
+        function_window = bh_meter_open(true);
         function_depth = 0;
     }
     if (function_window != 0 && window.id == function_window)
@@ -449,25 +326,14 @@ begin_function(void)
 }
 
 /* After an error the end of the (sub)transaction closes the window. */
-static void
-end_function(bool failed)
+void
+bh_meter_end_function(bool failed)
 {
     if (function_window == 0 || window.id != function_window || --function_depth > 0)
         return;
     if (!failed)
-        close_window(function_window);
+        bh_meter_close(function_window);
     function_window = 0;
-}
-
-static void
-meter_function(FmgrHookEventType event, FmgrInfo *flinfo, Datum *arg)
-{
-    if (event == FHET_START)
-        begin_function();
-    else
-        end_function(event == FHET_ABORT);
-    if (next_function)
-        next_function(event, flinfo, arg);
 }
 
 void
@@ -477,8 +343,8 @@ bh_meter_fast_path(void)
         return;
     watch_message();
     (void)bh_enforce_gate();
-    message.window = open_window(false);
-    add(BH_USAGE_DB_STATEMENTS, 1);
+    message.window = bh_meter_open(false);
+    bh_meter_add(BH_USAGE_DB_STATEMENTS, 1);
 }
 
 /* ---- the end ---- */
@@ -488,7 +354,7 @@ static void
 failed(void)
 {
     if (window.id != 0 || (!message.rolled_back && !proc_exit_inprogress))
-        add(BH_USAGE_DB_ERRORS, 1);
+        bh_meter_add(BH_USAGE_DB_ERRORS, 1);
     bh_meter_hold();
     account();
     window.id = 0;
@@ -513,7 +379,7 @@ transaction_ends(bool aborted)
     }
     if (aborted)
         failed();
-    close_window(window.id);
+    bh_meter_close(window.id);
     stop_working();
 }
 
@@ -538,24 +404,8 @@ subxact_ends(SubXactEvent event, SubTransactionId id pg_attribute_unused(),
 }
 
 void
-bh_meter_install(void)
+bh_meter_register(void)
 {
-    if (!bh_metering)
-        return;
     RegisterXactCallback(xact_ends, NULL);
     RegisterSubXactCallback(subxact_ends, NULL);
-    next_planner = planner_hook;
-    planner_hook = meter_planner;
-    next_start = ExecutorStart_hook;
-    ExecutorStart_hook = meter_start;
-    next_run = ExecutorRun_hook;
-    ExecutorRun_hook = meter_run;
-    next_finish = ExecutorFinish_hook;
-    ExecutorFinish_hook = meter_finish;
-    next_utility = ProcessUtility_hook;
-    ProcessUtility_hook = meter_utility;
-    next_needs_function = needs_fmgr_hook;
-    needs_fmgr_hook = meter_needs_function;
-    next_function = fmgr_hook;
-    fmgr_hook = meter_function;
 }

@@ -59,6 +59,13 @@ def begin(wire, server, *statements):
     return wire
 
 
+def ask(wire, text):
+    """One message, inside the transaction that is open; without waiting for the answer."""
+    wire.put(b"Q", text.encode() + b"\0")
+    wire.flush()
+    return wire
+
+
 def cancel(server, wire):
     assert server.sql("SELECT pg_cancel_backend(%s)", (wire.pid,)) == [(True,)]
 
@@ -116,10 +123,10 @@ def test_the_line_is_in_order_of_arrival(server):
     counts(server, 1, 0)
     waiting = []
     for n in range(5):
-        waiting.append(send(pool(server), server, "SELECT clock_timestamp()::text"))
+        waiting.append(ask(begin(pool(server), server), "SELECT clock_timestamp()::text"))
         counts(server, 1, n + 1)
     cancel(server, holder)
-    times = [it.read().rows[1][0][0] for it in waiting]
+    times = [it.read().rows[0][0][0] for it in waiting]
     assert times == sorted(times) and len(set(times)) == 5
     counts(server, 0, 0)
 
@@ -164,14 +171,12 @@ def test_a_transaction_on_its_way_goes_first(server):
     started = begin(pool(server), server, "SELECT 1")
     holder = send(pool(server), server, SLEEP)
     counts(server, 1, 0)
-    fresh = send(pool(server), server, "SELECT clock_timestamp()::text")
+    fresh = ask(begin(pool(server), server), "SELECT clock_timestamp()::text")
     counts(server, 1, 1)
-    started.step("SELECT clock_timestamp()::text", [])
-    started.put(b"S")
-    started.flush()
+    ask(started, "SELECT clock_timestamp()::text")
     counts(server, 1, 2)
     cancel(server, holder)
-    assert started.read().rows[0][0][0] < fresh.read().rows[1][0][0]
+    assert started.read().rows[0][0][0] < fresh.read().rows[0][0][0]
 
 
 def test_nobody_waits_where_nobody_runs(server):
@@ -227,9 +232,7 @@ def test_who_waits_can_be_stopped(server, how):
     first, second = pool(server), pool(server)
     if more:  # the time of a statement begins before enter() sets it: the next one has it
         begin(first, server)
-        first.step("SELECT 1", [])
-        first.put(b"S")
-        first.flush()
+        ask(first, "SELECT 1")
     else:
         send(first, server, "SELECT 1")
         counts(server, 1, 1)
