@@ -189,12 +189,31 @@ def test_what_an_organisation_cannot(saas, attack, code):
                              "saas").code is None
 
 
+def test_a_label_counts_at_once_on_connections_that_are_there(saas):
+    """The guard keeps what it knows of labels in each backend; taking one away must reach it with the commit."""
+    no, _ = saas.tenants["south"]
+    server = saas.world.server
+    with Wire(server.port, "bulkhead_pool", pgserver.POOL_PASSWORD, "saas") as wire:
+        def read():
+            return wire.pipeline([(ENTER, [server.token(no, "south", "saas")]), ("SELECT count(*) FROM plans", [])])
+        for _ in range(2):
+            assert read().rows[1] == [["2"]]
+            server.sql("SECURITY LABEL FOR bulkhead ON TABLE app.plans IS NULL", database="saas")
+            answer = read()
+            assert answer.code == "TN005" and "is not protected by row security" in str(answer.errors)
+            server.sql("SECURITY LABEL FOR bulkhead ON TABLE app.plans IS 'shared'", database="saas")
+        assert read().rows[1] == [["2"]]
+        assert wire.pipeline([(ENTER, [server.token(no, "south", "saas")]), ("SELECT count(*) FROM plans", [])]).code is None
+
+
 def test_lint_has_no_error_afterwards(saas):
     done = saas.world.cli("lint", "--database", saas.world.dsn("saas"), "-o", "json")
     rows = json.loads(done.stdout)["items"]
     assert done.returncode == 0 and {row["severity"] for row in rows} <= {"warning", "info"}, rows
     by_sql = saas.world.server.sql("SELECT severity, object, problem, fix FROM bulkhead.lint()", database="saas")
     assert [tuple(row.values()) for row in rows] == by_sql and len(rows) > 0
+    drift = saas.world.server.sql("SELECT object, problem FROM bulkhead.selfcheck() WHERE object NOT LIKE 'log_parameter%%'", database="saas")
+    assert drift == []
 
 
 def test_shapes_that_databases_have(world):
