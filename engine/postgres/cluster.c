@@ -148,6 +148,18 @@ ensure_database(PGconn *conn, const char *name, const char *owner, struct bh_err
     return exec_buf(conn, &buf, err);
 }
 
+static enum bh_code
+close_database(PGconn *conn, const char *name, struct bh_error *err)
+{
+    char sql[SQL_MAX];
+    struct bh_buf buf;
+    bh_buf_init(&buf, sql, sizeof(sql));
+    bh_buf_puts(&buf, "REVOKE ALL ON DATABASE ");
+    bh_sql_name(&buf, name);
+    bh_buf_puts(&buf, " FROM PUBLIC");
+    return exec_buf(conn, &buf, err);
+}
+
 /* PostgreSQL lets everybody connect everywhere unless told otherwise, and so do databases made by
  * hand. */
 static enum bh_code
@@ -159,15 +171,8 @@ close_databases(PGconn *conn, struct bh_error *err)
         "OR EXISTS (SELECT FROM aclexplode(datacl) WHERE grantee = 0)",
         0, NULL, &open, err));
     enum bh_code code = BH_OK;
-    for (int i = 0; i < PQntuples(open) && code == BH_OK; i++) {
-        char sql[SQL_MAX];
-        struct bh_buf buf;
-        bh_buf_init(&buf, sql, sizeof(sql));
-        bh_buf_puts(&buf, "REVOKE ALL ON DATABASE ");
-        bh_sql_name(&buf, PQgetvalue(open, i, 0));
-        bh_buf_puts(&buf, " FROM PUBLIC");
-        code = exec_buf(conn, &buf, err);
-    }
+    for (int i = 0; i < PQntuples(open) && code == BH_OK; i++)
+        code = close_database(conn, PQgetvalue(open, i, 0), err);
     PQclear(open);
     return code;
 }
@@ -186,11 +191,10 @@ let_in(PGconn *conn, const char *database, const char *role, struct bh_error *er
 }
 
 static enum bh_code
-ensure_inside(const struct bh_cluster_plan *plan, const char *database, const char *script,
-    struct bh_error *err)
+ensure_inside(const char *conninfo, const char *database, const char *script, struct bh_error *err)
 {
     PGconn *conn;
-    BH_TRY(bh_sql_connect(plan->conninfo, database, 10, &conn, err));
+    BH_TRY(bh_sql_connect(conninfo, database, 10, &conn, err));
     enum bh_code code = bh_sql_script(conn, script, err);
     PQfinish(conn);
     return code;
@@ -202,6 +206,10 @@ static const char pool_limits_sql[] =
     "ALTER ROLE bulkhead_pool SET statement_timeout = '60s';"
     "ALTER ROLE bulkhead_pool SET lock_timeout = '30s';"
     "ALTER ROLE bulkhead_pool SET idle_in_transaction_session_timeout = '60s'";
+
+static const char shared_sql[] = "REVOKE ALL ON SCHEMA public FROM PUBLIC;"
+                                 "CREATE EXTENSION IF NOT EXISTS bulkhead;"
+                                 "ALTER EXTENSION bulkhead UPDATE";
 
 static enum bh_code
 ensure_server(PGconn *conn, const struct bh_cluster_plan *plan, char ret_pool_secret[BH_SCRAM_MAX],
@@ -232,10 +240,26 @@ bh_cluster_ensure(
     /* Our roles inherit nothing, so owning the database alone does not open its schema. */
     static const char registry_only[] = "REVOKE ALL ON SCHEMA public FROM PUBLIC;"
                                         "GRANT USAGE, CREATE ON SCHEMA public TO bulkhead_registry";
-    BH_TRY(ensure_inside(plan, "bulkhead", registry_only, err));
-    return ensure_inside(plan, plan->shared_database,
-        "REVOKE ALL ON SCHEMA public FROM PUBLIC;"
-        "CREATE EXTENSION IF NOT EXISTS bulkhead;"
-        "ALTER EXTENSION bulkhead UPDATE",
-        err);
+    BH_TRY(ensure_inside(plan->conninfo, "bulkhead", registry_only, err));
+    return ensure_inside(plan->conninfo, plan->shared_database, shared_sql, err);
+}
+
+/* Nobody may connect before the extension guards it. */
+static enum bh_code
+make_shared(PGconn *conn, const char *conninfo, const char *name, struct bh_error *err)
+{
+    BH_TRY(ensure_database(conn, name, "postgres", err));
+    BH_TRY(close_database(conn, name, err));
+    BH_TRY(ensure_inside(conninfo, name, shared_sql, err));
+    return let_in(conn, name, "bulkhead_pool", err);
+}
+
+enum bh_code
+bh_cluster_shared(const char *conninfo, const char *name, struct bh_error *err)
+{
+    PGconn *conn;
+    BH_TRY(bh_sql_connect(conninfo, "postgres", 10, &conn, err));
+    enum bh_code code = make_shared(conn, conninfo, name, err);
+    PQfinish(conn);
+    return code;
 }

@@ -28,4 +28,13 @@ struct bh_cluster_plan {
 enum bh_code bh_cluster_ensure(const struct bh_cluster_plan *plan,
     char ret_pool_secret[BH_SCRAM_MAX], struct bh_error *err) BH_MUSTCHECK;
 
+/**
+ * bh_cluster_shared(conninfo, name, err):
+ * Have a further shared database ${name} on the server that ${conninfo} (superuser,
+ * without database) leads to, with the extension, open to the pool role only.
+ * Running it again completes what was begun; the same failures.
+ */
+enum bh_code bh_cluster_shared(
+    const char *conninfo, const char *name, struct bh_error *err) BH_MUSTCHECK;
+
 #endif

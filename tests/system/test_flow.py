@@ -7,7 +7,8 @@ import psycopg2
 import pytest
 
 from flowfix import AGENT, MIGRATION, Plant
-from pgserver import wait_for
+from pgserver import POOL_PASSWORD, wait_for
+from pgwire import Wire
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,35 @@ def test_onboarding_makes_schema_roles_route(plant, daemon):
                       "rate": 7, "burst": 9, "share": 1000, "server": "main", "database": "shared1",
                       "endpoints": ["127.0.0.1:7090"], "cell": "main"}
     assert daemon.offboard("made")["state"] == "succeeded"
+
+
+def test_a_full_database_gets_a_successor(plant, daemon):
+    """shared2 is made when shared1 is full, guarded from the start, and used by several at once."""
+    assert daemon.onboard("full1")["state"] == "succeeded"
+    plant.registry("UPDATE shared_database SET max_tenants = (SELECT count(*) FROM tenant WHERE state <> 'gone'"
+                   " AND database = 'shared1')")
+    try:
+        names = ["full2", "full3", "full4"]
+        for op in [daemon.put(name)["operation"] for name in names]:
+            assert daemon.end(op)["state"] == "succeeded"
+        places = [daemon.get(name)["database"] for name in names]
+        full = plant.registry("SELECT max_tenants FROM shared_database WHERE name = 'shared1'")[0][0]
+        assert places == ["shared2"] * 3 if full >= 3 else set(places) >= {"shared2"}
+        no = daemon.get("full2")["no"]
+        assert plant.server.sql("SELECT id, state FROM bulkhead.tenant WHERE no = %s", (no,), "shared2") == [("full2", "active")]
+        assert plant.server.sql("SELECT * FROM bulkhead.selfcheck()", database="shared2") == []
+        token = plant.server.token(no, "full2", "shared2")
+        with Wire(plant.server.port, "bulkhead_pool", POOL_PASSWORD, "shared2") as wire:
+            assert wire.query("SELECT count(*) FROM orders").code in ("TN001", "42P01")
+            answer = wire.pipeline([("SELECT bulkhead.enter($1)", [token]), ("SELECT count(*) FROM orders", [])])
+            assert answer.code is None and answer.rows[1] == [["0"]], answer.errors
+        assert daemon.get("full1")["database"] == "shared1"
+    finally:
+        for name in ("full1", "full2", "full3", "full4"):
+            daemon.offboard(name)
+        plant.registry("UPDATE shared_database SET max_tenants = 1000; DELETE FROM shared_database WHERE name <> 'shared1'")
+        for name, in plant.server.sql("SELECT datname FROM pg_database WHERE datname ~ '^shared' AND datname <> 'shared1'"):
+            plant.server.sql(f"DROP DATABASE {name} WITH (FORCE)", database="postgres")
 
 
 def test_user_role_has_dml_and_nothing_else(plant, daemon):
