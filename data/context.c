@@ -25,6 +25,7 @@
 #include "data/enter.h"
 #include "data/limit.h"
 #include "data/lock.h"
+#include "data/memory.h"
 #include "data/meter.h"
 #include "data/pooler.h"
 #include "data/raise.h"
@@ -156,8 +157,10 @@ take_over(const struct bh_binding *by)
         set_config_option("transaction_read_only", "on", PGC_USERSET, PGC_S_SESSION,
             GUC_ACTION_LOCAL, true, 0, false);
     bh_limits_apply(&by->row->limits, own ? BH_LIMITS_CLAMP : BH_LIMITS_REFUSE);
-    if (!own)
+    if (!own) {
         bh_sets_begin(nest);
+        bh_memory_limit();
+    }
     bh_age_begin();
     SetUserIdAndSecContext(by->role, SECURITY_LOCAL_USERID_CHANGE);
 }

@@ -20,6 +20,7 @@
 #include "data/limit.h"
 #include "data/log.h"
 #include "data/login.h"
+#include "data/memory.h"
 #include "data/pooler.h"
 #include "data/raise.h"
 #include "data/sets.h"
@@ -476,6 +477,8 @@ guard_executor_start(QueryDesc *query, int flags)
 
     bh_log_hide_activity();
     bh_login_bind();
+    if (IsParallelWorker() && (here() & IN_SHARED) != 0 && bh_context_mode() != BH_MODE_NONE)
+        bh_memory_limit();
     if (bh_context_bound()) {
         bh_context_statement();
         run_executor_start(query, flags);

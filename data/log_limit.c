@@ -9,13 +9,17 @@
 
 #define LONGEST ((size_t)64 * 1024)
 
-/* A tenant can write such a message as often as it likes. FATAL ends its connection. */
+/*
+ * A tenant can write such a message as often as it likes: also RAISE LOG, and the
+ * trees of debug_print_plan and its kin. FATAL ends its connection.
+ */
 static bool
 is_tenants(const ErrorData *error)
 {
-    bool raised = error->funcname != NULL && strcmp(error->funcname, "exec_stmt_raise") == 0;
+    const char *from = error->funcname != NULL ? error->funcname : "";
+    bool asked = strcmp(from, "exec_stmt_raise") == 0 || strcmp(from, "elog_node_display") == 0;
 
-    return raised || (error->elevel >= INFO && error->elevel <= ERROR);
+    return asked || (error->elevel >= INFO && error->elevel <= ERROR);
 }
 
 static size_t

@@ -7,6 +7,7 @@
 #include "utils/varlena.h"
 
 #include "data/limit.h"
+#include "data/memory.h"
 #include "data/sets.h"
 #include "data/settings.h"
 
@@ -136,6 +137,7 @@ bh_settings_define(void)
     define_audit_settings();
     define_role_settings();
     bh_limits_define();
+    bh_memory_define();
     bh_sets_define();
     MarkGUCPrefixReserved("bulkhead");
     CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum)0);

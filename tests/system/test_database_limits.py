@@ -308,3 +308,32 @@ def test_not_even_one_statement_runs_with_the_default_of_the_connection(server, 
         assert f"{name} above the tenant's limit" in answer.message
         assert as_tenant(wire, server, [f"DO $$BEGIN PERFORM set_config('{name}', NULL, true); EXCEPTION WHEN others THEN NULL; END$$", f"SHOW {name}"]).rows[2] == [[told]]
         assert_clean(wire, server)
+
+
+def test_a_session_that_takes_too_much_memory_has_an_error(server):
+    """Not the kernel's kill, after which PostgreSQL restarts everybody's connections."""
+    server.sql("ALTER SYSTEM SET bulkhead.session_memory = '200MB'")
+    server.reload()
+    try:
+        much = "SELECT length(array_agg(repeat('x', 1000000))::text) FROM generate_series(1, %d)"
+        with pool(server) as wire, pool(server) as other:
+            assert as_tenant(wire, server, [much % 20]).rows[1] == [["20000021"]]  # positive control
+            for text in (much % 100, much % 400, "DO $$DECLARE x text[]; BEGIN FOR i IN 1..400 LOOP x := x || repeat('x', 1000000); END LOOP; END$$"):
+                assert as_tenant(wire, server, [text]).code == "53200"
+                assert_clean(wire, server)
+            assert_clean(other, server)
+    finally:
+        server.sql("ALTER SYSTEM RESET bulkhead.session_memory")
+        server.reload()
+    with pool(server) as wire:
+        assert as_tenant(wire, server, [much % 100]).code is None  # 1 GB is the default
+
+
+def test_printed_plans_do_not_fill_the_log(server):
+    """debug_print_plan is anybody's setting, and its trees go to the server's log."""
+    with pool(server) as wire:
+        before = server.log.stat().st_size
+        wide = "SELECT " + ", ".join(f"body || '{i}'" for i in range(400)) + " FROM notes"
+        for _ in range(100):
+            assert as_tenant(wire, server, ["SET LOCAL debug_print_plan = on", "SET LOCAL debug_print_parse = on", wide]).code is None
+        assert server.log.stat().st_size - before < 3000000
