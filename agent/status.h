@@ -1,4 +1,5 @@
-/* The agent's own HTTP endpoint: /livez, /readyz, /status, /metrics, /seed (doc/contract/local.md). */
+/* The agent's own HTTP endpoint: /livez, /readyz, /status, /metrics, /seed (doc/contract/local.md).
+ */
 #ifndef BH_AGENT_STATUS_H
 #define BH_AGENT_STATUS_H
 

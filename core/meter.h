@@ -51,8 +51,9 @@ struct bh_counters {
     struct bh_slot slots[];
 };
 
-/** bh_meter_slug(meter) → "requests"; bh_meter_unit(meter) → "requests"; bh_meter_description(meter)
- * → what it counts; bh_meter_find(slug) → the meter, or BH_METER_COUNT. */
+/** bh_meter_slug(meter) → "requests"; bh_meter_unit(meter) → "requests";
+ * bh_meter_description(meter) → what it counts; bh_meter_find(slug) → the meter, or BH_METER_COUNT.
+ */
 const char *bh_meter_slug(enum bh_meter meter);
 const char *bh_meter_unit(enum bh_meter meter);
 const char *bh_meter_description(enum bh_meter meter);

@@ -13,7 +13,7 @@
 
 static int first_nest; /* 0: no tenant is bound */
 static bool called;
-static uint32 named; /* by SET, in this process */
+static uint32 named;  /* by SET, in this process */
 static bool defining; /* a setting may have been made by naming it */
 
 void

@@ -54,8 +54,8 @@ struct bh_edge_server {
     ngx_shm_zone_t *failures;     /* NULL: wrong credentials are not limited */
     ngx_uint_t failure_rate;      /* a second */
     ngx_uint_t failure_burst;
-    bool failure_loopback;        /* clients of this machine too */
-    ngx_str_t websocket;          /* named location that proxies tunnels; empty: there are none */
+    bool failure_loopback; /* clients of this machine too */
+    ngx_str_t websocket;   /* named location that proxies tunnels; empty: there are none */
 };
 
 /* ---- what is known of one request ---- */
@@ -90,7 +90,7 @@ struct bh_edge_ctx {
     uint64_t counted_in; /* bytes */
     uint64_t counted_out;
     off_t sent_before; /* by us to the application, before the tunnel opened */
-    ngx_str_t prefix;      /* "/t/<id>" where the path named the tenant, else empty */
+    ngx_str_t prefix;  /* "/t/<id>" where the path named the tenant, else empty */
     unsigned authorizations : 8;
     unsigned websocket : 1; /* the client asked for one, in order */
     unsigned upgraded : 1;  /* the application agreed */

@@ -75,10 +75,8 @@ two_spellings_of_a_host_are_the_same(void **state)
         {"", "", true},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        assert_int_equal(
-            bh_host_same(bh_str_of(cases[i].a), bh_str_of(cases[i].b)), cases[i].same);
-        assert_int_equal(
-            bh_host_same(bh_str_of(cases[i].b), bh_str_of(cases[i].a)), cases[i].same);
+        assert_int_equal(bh_host_same(bh_str_of(cases[i].a), bh_str_of(cases[i].b)), cases[i].same);
+        assert_int_equal(bh_host_same(bh_str_of(cases[i].b), bh_str_of(cases[i].a)), cases[i].same);
     }
 }
 
