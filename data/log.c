@@ -48,8 +48,10 @@ emit_log(ErrorData *error)
     bh_log_mask(error->internalquery);
     if (debug_query_string != NULL && strstr(debug_query_string, TOKEN_BEGINS) != NULL) {
         error->hide_stmt = true;
-        /* debug_print_parse and its kin print the bytes of a literal as numbers. */
-        if (error->detail != NULL && strstr(error->detail, ":constvalue") != NULL)
+        /* debug_print_parse and its kin print a literal's bytes as numbers, or broken over lines.
+         */
+        if (error->detail != NULL && (strstr(error->detail, ":commandType") != NULL ||
+                                         strstr(error->detail, ":constvalue") != NULL))
             error->detail = NULL;
     }
     if (next_emit_log)
