@@ -96,8 +96,10 @@ flush(void)
 {
     uint64 used_ns = sums[BH_USAGE_DB_ACTIVE_US];
 
-    if (work.entry == NULL)
+    if (work.entry == NULL) {
+        memset(sums, 0, sizeof(sums)); /* its file failed: never the next tenant's */
         return;
+    }
     for (int i = 0; i < BH_USAGE_COUNT; i++) {
         if (sums[i] != 0)
             pg_atomic_fetch_add_u64(&work.entry->values[i], (int64)sums[i]);
@@ -170,6 +172,7 @@ work_for(int32 no)
         account();
         flush();
         work.entry = NULL;
+        work.bound = false;
         bh_meter_release();
         if (before != NULL)
             bh_usage_unpin(before);

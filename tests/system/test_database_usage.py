@@ -54,6 +54,12 @@ class Measured:
         assert answer.code is None, answer.errors
         return answer
 
+    def flushed(self, statements):
+        """Usage after so many statements. A long one is added in parts, so one more tells that they all are; it uses no block."""
+        self.run("SELECT 1")
+        wait_for(lambda: usage(self.server, self.no)["db_statements"] == self.before["db_statements"] + statements + 1, "not flushed")
+        return usage(self.server, self.no)
+
     def counts(self):
         return self.used["db_statements"], self.used["db_rows"], self.used["db_errors"]
 
@@ -114,8 +120,7 @@ def test_sums_equal_explain(server, name):
     with Measured(server) as it:
         explain = f"EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) {text}"
         it.run(small, explain)  # fills the caches of this backend
-        wait_for(lambda: usage(server)["db_statements"] == it.before["db_statements"] + 2, "the first one is not flushed")
-        middle = usage(server)
+        middle = it.flushed(2)
         answer = it.run(small, explain)
     told = explained(answer)
     used = {meter: usage(server)[meter] - middle[meter] for meter in told}
@@ -132,8 +137,7 @@ def test_the_statement_itself_costs_what_explain_says(server, name):
         for _ in range(2):
             told = explained(it.run(small, f"EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) {text}"))
         it.run(small, text)
-        wait_for(lambda: usage(server)["db_statements"] == it.before["db_statements"] + 6, "not flushed")
-        middle = usage(server)
+        middle = it.flushed(6)
         it.run(small, text)
     used = {meter: usage(server)[meter] - middle[meter] for meter in told}
     assert used == told
@@ -500,3 +504,22 @@ def test_base_backups_leave_the_file_out(server):
         assert epoch(standby)[1] != epoch(server)[1]
     finally:
         standby.close()
+
+
+def test_a_file_that_fails_fails_the_tenants_that_need_it(crowd):
+    path = crowd.data / "pg_stat_tmp/bulkhead_usage"
+    with pool(crowd) as wire:
+        assert wire.pipeline([(ENTER, [crowd.token(1000, "x1000")]), ("SELECT 1", [])]).code is None
+    aside = path.with_suffix(".aside")
+    os.rename(path, aside)
+    try:
+        with pool(crowd) as wire:
+            absent = wire.pipeline([(ENTER, [crowd.token(1399, "x1399")]), ("SELECT 1", [])])
+            assert absent.code == "58P01" and "bulkhead_usage" in absent.message, absent.errors or absent.rows
+            present = wire.pipeline([(ENTER, [crowd.token(1000, "x1000")]), ("SELECT 1", [])])
+            assert present.code is None, present.errors
+    finally:
+        os.rename(aside, path)
+    with pool(crowd) as wire:
+        assert wire.pipeline([(ENTER, [crowd.token(1399, "x1399")]), ("SELECT 1", [])]).code is None
+    wait_for(lambda: counted(crowd).get("1399") == [1, 1, 0], "the failed transaction was counted, or the good one was not")
