@@ -5,6 +5,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -265,6 +266,58 @@ bh_constant_plan(const PlannedStmt *plan)
     const Result *result = bare_result(plan);
 
     return result != NULL && constant_targets(result->plan.targetlist, result->resconstantqual);
+}
+
+/* The one call with one bound parameter; named or cast ones are the planner's. */
+static const FuncExpr *
+bound_enter(const Query *query)
+{
+    const FuncExpr *call;
+
+    if (!plain_select(query) || query->jointree == NULL || query->jointree->fromlist != NIL ||
+        query->jointree->quals != NULL || list_length(query->targetList) != 1)
+        return NULL;
+    call = (const FuncExpr *)linitial_node(TargetEntry, query->targetList)->expr;
+    if (!is_enter((const Node *)call) || !IsA(linitial(call->args), Param) ||
+        ((const Param *)linitial(call->args))->paramkind != PARAM_EXTERN)
+        return NULL;
+    return call;
+}
+
+/* So that a cached plan is made anew where the function changes. */
+static List *
+depends_on(Oid function)
+{
+    PlanInvalItem *item = makeNode(PlanInvalItem);
+
+    item->cacheId = PROCOID;
+    item->hashValue = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(function));
+    return list_make1(item);
+}
+
+PlannedStmt *
+bh_constant_plan_enter(Query *query)
+{
+    const FuncExpr *call = bound_enter(query);
+    PlannedStmt *plan;
+    Result *result;
+
+    if (call == NULL)
+        return NULL;
+    result = makeNode(Result);
+    result->plan.targetlist = query->targetList;
+    result->plan.total_cost = cpu_operator_cost;
+    result->plan.plan_rows = 1;
+    result->plan.plan_width = 4;
+    plan = makeNode(PlannedStmt);
+    plan->commandType = CMD_SELECT;
+    plan->queryId = query->queryId;
+    plan->canSetTag = query->canSetTag;
+    plan->planTree = &result->plan;
+    plan->invalItems = depends_on(call->funcid);
+    plan->stmt_location = query->stmt_location;
+    plan->stmt_len = query->stmt_len;
+    return plan;
 }
 
 const FuncExpr *

@@ -24,6 +24,14 @@ bool bh_constant_plan(const PlannedStmt *plan);
 bool bh_constant_function(Oid funcid);
 
 /**
+ * bh_constant_plan_enter(query):
+ * The plan of ${query} where it is `SELECT bulkhead.enter($1)` and nothing else;
+ * NULL otherwise.  It is what the planner would make, for a part of the cost.
+ * Takes parts of ${query}, as the planner does.
+ */
+PlannedStmt *bh_constant_plan_enter(Query *query);
+
+/**
  * bh_constant_enter(plan):
  * The call where ${plan} is `SELECT bulkhead.enter(…)` and nothing else; NULL otherwise.
  */

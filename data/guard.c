@@ -433,6 +433,9 @@ guard_planner(Query *query, const char *text, int options, ParamListInfo params)
             "Bind it as a parameter: SELECT bulkhead.enter($1).");
     if (!denied_by_default())
         return run_planner(query, text, options, params);
+    plan = bh_constant_plan_enter(query);
+    if (plan != NULL)
+        return plan;
     if (!bh_constant_query(query))
         bh_raise_unbound();
     constant_depth++;
