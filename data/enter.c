@@ -1,8 +1,6 @@
 /* enter(): a signed token binds this transaction to its tenant. */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "access/detoast.h"
 #include "access/parallel.h"
 #include "access/xact.h"
@@ -10,13 +8,12 @@
 #include "miscadmin.h"
 
 #include "core/token.h"
+#include "data/believed.h"
 #include "data/compat.h"
 #include "data/context.h"
 #include "data/dirty.h"
 #include "data/enter.h"
-#include "data/keys.h"
 #include "data/raise.h"
-#include "data/settings.h"
 #include "data/slot.h"
 #include "data/tenant_table.h"
 
@@ -48,29 +45,11 @@ check_place(const FunctionCallInfo fcinfo)
         bh_raise_enter("it must be a statement of its own, sent by the client");
 }
 
-/* Details of the core hold fixed texts only, nothing of the token. */
-static void
-parse(const text *token, struct bh_token_parts *ret_parts)
+/* The bytes of the argument; it was detoasted where it came as more than plain bytes. */
+static struct bh_str
+bytes(const text *token)
 {
-    struct bh_str text = {VARDATA_ANY(token), bh_compat_length(token)};
-    struct bh_error err = {0};
-
-    if (bh_token_parse(text, ret_parts, &err) != BH_OK)
-        bh_raise_refused(
-            err.detail, "Bind the value of the request's X-Bulkhead-Token header unchanged.");
-}
-
-/* MAC, audience and times. */
-static void
-believe(const struct bh_token_parts *parts)
-{
-    struct bh_error err = {0};
-    int64_t now_s = (int64_t)time(NULL);
-    struct bh_mac *mac = bh_keys_find(parts->kid, now_s);
-
-    if (bh_token_check(
-            parts, mac, bh_str_of(bh_server), bh_str_of(bh_keys_database()), now_s, &err) != BH_OK)
-        bh_raise_refused(err.detail, "Use the token of the current request, for this database.");
+    return (struct bh_str){VARDATA_ANY(token), bh_compat_length(token)};
 }
 
 #pragma GCC visibility push(default)
@@ -80,9 +59,8 @@ PG_FUNCTION_INFO_V1(bh_enter);
 Datum
 bh_enter(PG_FUNCTION_ARGS)
 {
-    struct bh_token_parts parts;
     struct bh_tenant_row row;
-    const struct bh_token *claims = &parts.claims;
+    const struct bh_token *claims;
     struct bh_binding by = {.row = &row};
 
     check_place(fcinfo);
@@ -90,8 +68,7 @@ bh_enter(PG_FUNCTION_ARGS)
         bh_raise_refused("it is NULL", NULL);
     if (toast_raw_datum_size(PG_GETARG_DATUM(0)) > BH_TOKEN_MAX + VARHDRSZ)
         bh_raise_refused("it is too long", NULL);
-    parse(PG_GETARG_TEXT_PP(0), &parts);
-    believe(&parts);
+    claims = bh_believed_claims(bytes(PG_GETARG_TEXT_PP(0)));
     bh_slot_publish(claims->no, claims->epoch, claims->tenant);
     bh_slot_publish_subject(claims->sub);
     if (!bh_tenant_table_get(claims->no, &row, &by.generation))

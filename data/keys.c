@@ -26,6 +26,7 @@ struct row {
 static struct row rows[BH_KEY_ROWS_MAX];
 static size_t row_count;
 static bool loaded;
+static uint64 generation;
 static char problem[256];     /* of the last load; empty: none */
 static TimestampTz loaded_at; /* PgReloadTime then */
 static char *database;
@@ -161,6 +162,7 @@ load_rows(void)
     bh_keys_database(); /* may raise: before secrets are on the stack */
     forget_rows();
     loaded = true;
+    generation++;
     loaded_at = PgReloadTime;
     problem[0] = '\0';
     if (!read_file(text, &len))
@@ -192,6 +194,12 @@ bh_keys_find(struct bh_str kid, int64_t now_s)
         return rows[i].mac;
     }
     bh_raise_refused("its key is not known here", NULL);
+}
+
+uint64
+bh_keys_generation(void)
+{
+    return generation;
 }
 
 const char *

@@ -18,6 +18,9 @@
  */
 struct bh_mac *bh_keys_find(struct bh_str kid, int64_t now_s);
 
+/** bh_keys_generation(): rises whenever the key file was read. */
+uint64 bh_keys_generation(void);
+
 /**
  * bh_keys_problem():
  * Read the key file again; what is wrong with it, borrowed until the next call,

@@ -5,6 +5,7 @@ import threading
 import time
 
 import bhtoken
+import pgserver
 import pytest
 from database import ENTER, SECRETS, as_tenant, assert_clean, pool, server, token, wire  # noqa: F401
 
@@ -342,3 +343,35 @@ def test_a_standby_reads_the_table_each_time(server):
     finally:
         server.sql("UPDATE bulkhead.tenant SET epoch = 1 WHERE no = 42")
         standby.close()
+
+
+def test_a_token_that_was_believed_is_judged_again(server, wire):
+    """The extension keeps the last tokens that were right: not beyond their key, their life, or by a byte that differs."""
+    kept = token(server)
+    for _ in range(3):
+        assert wire.pipeline([(ENTER, [kept]), ("SELECT body FROM notes WHERE id = 1", [])]).rows[1] == [["SECRET-A"]]
+    for at in range(0, len(kept), 7):
+        forged = kept[:at] + ("B" if kept[at] == "A" else "A") + kept[at + 1:]
+        assert wire.pipeline([(ENTER, [forged])]).code == "TN002", at
+    assert wire.pipeline([(ENTER, [kept[:-1]])]).code == "TN002"
+    assert wire.pipeline([(ENTER, [kept + "A"])]).code == "TN002"
+    many = [token(server, tenant, sub=f"s{i}") for i in range(20) for tenant in ("acme", "globex")]
+    for _ in range(2):
+        for i, it in enumerate(many):
+            assert wire.pipeline([(ENTER, [it]), ("SELECT body FROM notes WHERE id = 1", [])]).rows[1] == [["SECRET-B" if i % 2 else "SECRET-A"]]
+    assert wire.pipeline([(ENTER, [kept])]).code is None
+    good = server.key_file.read_text()
+    kid, key, *validity = good.split()
+    server.write_key_text(" ".join([kid, "00" * 32, *validity]) + "\n")  # another key under the same name
+    server.reload()
+    try:
+        assert wire.pipeline([(ENTER, [kept])]).code == "TN002"
+        assert wire.pipeline([(ENTER, [kept])]).code == "TN002"
+    finally:
+        server.write_key_text(good)
+        server.reload()
+    assert wire.pipeline([(ENTER, [kept])]).code is None
+    short = token(server, now=int(time.time()) - 62)  # it expired two seconds ago, and three of leeway are left
+    assert wire.pipeline([(ENTER, [short])]).code is None
+    pgserver.wait_for(lambda: wire.pipeline([(ENTER, [short])]).code == "TN002", "it expires")
+    assert wire.pipeline([(ENTER, [kept])]).code is None
