@@ -32,14 +32,23 @@ static struct {
     bool ready;      /* timer and exit are registered */
 } work;
 
+/* What PostgreSQL and a clock said; a few of their counters, because this is read twice a window.
+ */
+struct reading {
+    uint64 time_ns;
+    int64 hit;
+    int64 read;
+    int64 dirtied;
+    int64 temp;
+    uint64 wal_bytes;
+};
+
 /* The window that is open. */
 static struct {
     uint32 id; /* 0: none */
     int nest;  /* subtransaction level at which it was opened */
     clockid_t clock;
-    uint64 time_ns; /* these are what was last accounted */
-    BufferUsage buffers;
-    uint64 wal_bytes;
+    struct reading last; /* accounted up to here */
 } window;
 
 /* What happens until the client's message is done. */
@@ -60,9 +69,12 @@ static TimeoutId timer;
 static void
 mark(void)
 {
-    window.time_ns = bh_clock_ns(window.clock);
-    window.buffers = pgBufferUsage;
-    window.wal_bytes = pgWalUsage.wal_bytes;
+    window.last = (struct reading){.time_ns = bh_clock_ns(window.clock),
+        .hit = pgBufferUsage.shared_blks_hit,
+        .read = pgBufferUsage.shared_blks_read,
+        .dirtied = pgBufferUsage.shared_blks_dirtied,
+        .temp = pgBufferUsage.temp_blks_written,
+        .wal_bytes = pgWalUsage.wal_bytes};
 }
 
 /* Add what the open window used since it was last accounted.  A worker's blocks and WAL come
@@ -70,25 +82,20 @@ mark(void)
 static void
 account(void)
 {
-    uint64 before = window.time_ns;
-    BufferUsage buffers = window.buffers;
-    uint64 wal_bytes = window.wal_bytes;
+    struct reading before = window.last;
+    const struct reading *now = &window.last;
 
     if (window.id == 0)
         return;
     mark();
-    sums[BH_USAGE_DB_ACTIVE_US] += window.time_ns - before;
+    sums[BH_USAGE_DB_ACTIVE_US] += now->time_ns - before.time_ns;
     if (IsParallelWorker())
         return;
-    sums[BH_USAGE_DB_BLOCKS_HIT] +=
-        (uint64)(window.buffers.shared_blks_hit - buffers.shared_blks_hit);
-    sums[BH_USAGE_DB_BLOCKS_READ] +=
-        (uint64)(window.buffers.shared_blks_read - buffers.shared_blks_read);
-    sums[BH_USAGE_DB_BLOCKS_DIRTIED] +=
-        (uint64)(window.buffers.shared_blks_dirtied - buffers.shared_blks_dirtied);
-    sums[BH_USAGE_DB_TEMP_BYTES] +=
-        (uint64)(window.buffers.temp_blks_written - buffers.temp_blks_written) * BLCKSZ;
-    sums[BH_USAGE_DB_WAL_BYTES] += window.wal_bytes - wal_bytes;
+    sums[BH_USAGE_DB_BLOCKS_HIT] += (uint64)(now->hit - before.hit);
+    sums[BH_USAGE_DB_BLOCKS_READ] += (uint64)(now->read - before.read);
+    sums[BH_USAGE_DB_BLOCKS_DIRTIED] += (uint64)(now->dirtied - before.dirtied);
+    sums[BH_USAGE_DB_TEMP_BYTES] += (uint64)(now->temp - before.temp) * BLCKSZ;
+    sums[BH_USAGE_DB_WAL_BYTES] += now->wal_bytes - before.wal_bytes;
 }
 
 static void
