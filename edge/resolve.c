@@ -231,6 +231,11 @@ bh_edge_resolve(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret
 {
     char id[BH_TENANT_ID_MAX + 1];
     size_t len;
+    /* nginx makes no header list for HTTP/0.9: there is nothing that we could strip or say in. */
+    if (r->http_version < NGX_HTTP_VERSION_10) {
+        *ret_reason = "the edge does not speak this version of HTTP";
+        return BH_E_BAD_REQUEST;
+    }
     BH_TRY(name_tenant(r, ctx, id, &len));
     BH_TRY(look_up(r, ctx, (struct bh_str){id, len}, ret_reason));
     ctx->slot = bh_slot_claim(bh_edge.counters, ctx->tenant.record.no);
