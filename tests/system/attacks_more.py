@@ -1,6 +1,6 @@
 """More of the corpus of attacks.py: what reliability.md 2.2 lists and attacks.py does not say in so many words, tables that all
 tenants share (schema app, row-level security), and attacks on what came after version 0.1."""
-from attacks import OWN, function, own, role, rows, stays, text, write
+from attacks import OWN, function, role, rows, stays, text, write
 from pgserver import PARALLEL
 
 THEN = "; SELECT body FROM t43.notes; SELECT body FROM app.orders WHERE tenant = 43"
@@ -155,13 +155,14 @@ UNBOUND = [rows("more-" + name, sql, path="unbound") for name, sql in [
     ("grouping", "SELECT count(*)"), ("window", "SELECT row_number() OVER ()"), ("set-returning", "SELECT generate_series(1, 2)"), ("union", "SELECT 1 UNION SELECT 2"), ("cte", "WITH x AS (SELECT 1) SELECT 1"),
 ]]
 
-METADATA = [text(name, sql, own(sql)) for name, sql in [
-    ("function-body", "SELECT pg_get_functiondef('t43.hidden'::regproc)"), ("function-source", "SELECT prosrc FROM pg_proc WHERE pronamespace = to_regnamespace('t43')"),
-    ("view-body", "SELECT pg_get_viewdef('t43.hidden_view'::regclass)"), ("view-source", "SELECT definition FROM pg_views WHERE schemaname = 't43'"), ("rule-source", "SELECT pg_get_ruledef(oid) FROM pg_rewrite"),
-    ("comment", "SELECT description FROM pg_description"), ("comment-function", "SELECT obj_description(oid) FROM pg_class"), ("default", "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef"),
-    ("check", "SELECT pg_get_constraintdef(oid) FROM pg_constraint"), ("enum", "SELECT enumlabel FROM pg_enum"), ("index", "SELECT pg_get_indexdef(indexrelid) FROM pg_index"),
-    ("index-view", "SELECT indexdef FROM pg_indexes"), ("columns", "SELECT column_default FROM information_schema.columns"), ("routines", "SELECT routine_definition FROM information_schema.routines"),
+# Others' code. Comments, defaults, checks and labels stay to be seen (doc/contract/database.md).
+METADATA = [text(name, sql) for name, sql in [
+    ("function-body", "SELECT pg_get_functiondef('t43.hidden'::regproc)"), ("function-body-by-number", "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = to_regnamespace('t43')"),
+    ("function-source", "SELECT prosrc FROM pg_proc WHERE pronamespace = to_regnamespace('t43')"), ("function-sql", "SELECT pg_get_function_sqlbody(oid) FROM pg_proc"), ("whole-row", "SELECT p FROM pg_proc p"),
+    ("view-body", "SELECT pg_get_viewdef(oid) FROM pg_class WHERE relnamespace = to_regnamespace('t43')"), ("view-source", "SELECT definition FROM pg_views WHERE schemaname = 't43'"),
+    ("rule-source", "SELECT pg_get_ruledef(oid) FROM pg_rewrite"), ("rule-tree", "SELECT ev_action FROM pg_rewrite"), ("routines", "SELECT routine_definition FROM information_schema.routines WHERE routine_schema = 't43'"),
+    ("views", "SELECT view_definition FROM information_schema.views WHERE table_schema = 't43'"), ("copy-source", "COPY pg_proc TO STDOUT"), ("json-source", "SELECT row_to_json(p) FROM pg_proc p"),
 ]]
 
 CASES = [(f"{path}/{leak}/{name}", path, sql, leak, control)
-         for group in (CONTEXT, ROLES, RLS, OTHERS_CODE, NEW, UNBOUND) for name, path, sql, leak, control in group]
+         for group in (CONTEXT, ROLES, RLS, OTHERS_CODE, NEW, UNBOUND, METADATA) for name, path, sql, leak, control in group]

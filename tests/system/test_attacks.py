@@ -1,5 +1,8 @@
 """Attacks on the extension: the corpus in attacks.py and attacks_more.py, each case by four protocols on one connection that is
 never renewed, and through PgBouncer, where the victim is the next client of the same server connection."""
+import pathlib
+
+import attack_map
 import attackfix
 import attacks
 import attacks_more
@@ -101,3 +104,21 @@ def test_a_hole_would_be_seen(server, admin, leak, grant, sql, undo):
     place = Place(server, Enter(server))
     assert violations(place, admin, baseline(place, admin), as_block, sql) == []
     place.close()
+
+
+def test_every_attack_of_the_research_is_here():
+    """Each id of the research has cases or tests that exist (attack_map.py)."""
+    listed = {f"{letter}{number:02}" if letter in "ABTCDEFG" else f"{letter}{number}" for letter, numbers in attack_map.LISTED.items() for number in numbers}
+    assert listed == set(attack_map.MAP)
+    names, folder = {case[0] for case in CASES}, pathlib.Path(__file__).parent
+    missing = []
+    for number, places in attack_map.MAP.items():
+        if isinstance(places, str):
+            assert places in attack_map.ELSEWHERE, number
+            continue
+        for place in places:
+            file, _, function = place.partition("::")
+            there = place in names if "/" in place else (folder / file).exists() and f"def {function}" in (folder / file).read_text()
+            missing += [] if there else [(number, place)]
+    assert missing == []
+    assert len(CASES) >= 500
