@@ -5,6 +5,7 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
+#include "commands/defrem.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/planner.h"
@@ -204,6 +205,25 @@ database_denied(const Node *stmt)
     return NULL;
 }
 
+/* CREATE on a schema is not asked for where PostgreSQL runs the script. */
+static bool
+into_our_schema(const CreateExtensionStmt *stmt)
+{
+    Oid ours = get_namespace_oid("bulkhead", true);
+    List *path = fetch_search_path(false);
+    Oid schema = path == NIL ? InvalidOid : linitial_oid(path);
+    ListCell *cell;
+
+    list_free(path);
+    foreach (cell, stmt->options) {
+        DefElem *option = lfirst_node(DefElem, cell);
+
+        if (strcmp(option->defname, "schema") == 0)
+            schema = get_namespace_oid(defGetString(option), true);
+    }
+    return OidIsValid(ours) && schema == ours;
+}
+
 /* PostgreSQL runs the scripts of trusted extensions as superuser, for whoever may create in the
  * database. */
 static const char *
@@ -217,6 +237,8 @@ extension_denied(const Node *stmt)
         name = ((const AlterExtensionStmt *)stmt)->extname;
     else if (IsA(stmt, AlterExtensionContentsStmt))
         name = ((const AlterExtensionContentsStmt *)stmt)->extname;
+    if (IsA(stmt, CreateExtensionStmt) && into_our_schema((const CreateExtensionStmt *)stmt))
+        return "an extension in the schema bulkhead";
     if (name == NULL || bh_settings_extension(name))
         return NULL;
     return "an extension that bulkhead.extensions does not name";

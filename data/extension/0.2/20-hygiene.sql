@@ -117,7 +117,7 @@ DECLARE
     shared bulkhead.tenant;
     it record;
 BEGIN
-    SELECT * INTO shared FROM bulkhead.tenant t WHERE t.mode IN ('row', 'schema') AND t.state <> 'gone' LIMIT 1;
+    SELECT * INTO shared FROM bulkhead.tenant t WHERE t.mode IN ('row', 'schema') AND t.state <> 'gone' ORDER BY t.no LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'tenant % is of mode %, its database is shared', shared.no, shared.mode
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Only a database of one tenant of mode database or instance can be opened.';
