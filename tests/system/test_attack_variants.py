@@ -1,6 +1,6 @@
 """Generated attacks (variants.py): no marker of the victim is ever seen, nothing of his has changed, his session is his own.
 
-BULKHEAD_SEED gives a printed seed again, BULKHEAD_VARIANTS how many (2000). A failure prints the seed and the statement.
+BULKHEAD_SEED gives a printed seed again, BULKHEAD_VARIANTS how many (1000). A failure prints the seed and the statement.
 """
 import os
 import random
@@ -14,7 +14,7 @@ import variants
 from attackfix import Enter, Place, as_block, as_pipeline, as_string
 
 SEED = int(os.environ.get("BULKHEAD_SEED") or random.SystemRandom().randrange(1 << 32))
-COUNT = int(os.environ.get("BULKHEAD_VARIANTS", "2000"))
+COUNT = int(os.environ.get("BULKHEAD_VARIANTS", "1000"))
 
 
 def committed(place, sql):

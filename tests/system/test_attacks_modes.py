@@ -68,7 +68,7 @@ def check(place, admin, bases, ways, sql, accepted=()):
 
 @pytest.mark.parametrize("case", [case for case in CASES if case[1] != "unbound"], ids=lambda case: case[0])
 def test_in_mode_row(rows_place, rows_admin, bases, case):
-    check(rows_place, rows_admin, bases, attackfix.BOUND, case[2])
+    check(rows_place, rows_admin, bases, (attackfix.as_block, attackfix.as_pipeline, attackfix.as_named), case[2])
 
 
 HERE = ["SELECT body FROM app.forgotten", "SELECT * FROM app.frozen", "SELECT * FROM app.by_superuser", "SELECT app.by_root()", "EXPLAIN ANALYZE SELECT * FROM app.notes", "SELECT * FROM app.notes WHERE tenant = 43",
@@ -161,7 +161,7 @@ def login_place(logins):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
 def test_by_an_own_login(login_place, logins_admin, bases, case):
     """Whatever the path: a login is bound always."""
-    check(login_place, logins_admin, bases, attackfix.BOUND + (attackfix.unbound,), case[2], accepted=("dropped",))
+    check(login_place, logins_admin, bases, (attackfix.as_block, attackfix.as_named, attackfix.unbound), case[2], accepted=("dropped",))
 
 
 def test_a_login_can_work(login_place):
