@@ -140,6 +140,8 @@ def logins():
     it = attackfix.make_server()
     try:
         it.sql(f"CREATE ROLE bi44 LOGIN PASSWORD '{pgserver.POOL_PASSWORD}'; GRANT CONNECT ON DATABASE shared1 TO bi44; INSERT INTO bulkhead.login VALUES ('bi44', 44)")
+        with pool(it) as wire:
+            assert wire.pipeline(Enter(it).steps(VICTIM)).code is None
         yield it
     finally:
         attackfix.close_server(it)
