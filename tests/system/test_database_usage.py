@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pgserver
 import pytest
@@ -277,18 +278,17 @@ def test_parallel_workers_count(server):
                 "SET LOCAL parallel_leader_participation = off"]
     text = "SELECT sum(length(md5(pad || n))) FROM big, generate_series(1, 20) n"
     with Measured(server) as it:
-        it.run("SET LOCAL max_parallel_workers_per_gather = 0", text)
-    alone = it.used
-    with Measured(server) as it:
         document = explained_plan(it.run(*parallel, f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}"))
     workers = sum(node.get("Workers Launched", 0) for node in nodes(document["Plan"]))
     assert workers >= 1
     assert it.used["db_blocks_hit"] + it.used["db_blocks_read"] >= document["Plan"]["Shared Hit Blocks"] + document["Plan"]["Shared Read Blocks"]
     with Measured(server) as it:
+        start = time.monotonic()
         it.run(*parallel, text)
+        waited_us = (time.monotonic() - start) * 1e6
     assert it.counts() == (5, 1, 0)
-    # The leader waits for them while they work: their time comes on top of its own.
-    assert it.used["db_active_us"] > 1.3 * alone["db_active_us"]
+    # The leader waits for them while they work: with their time on top it is more than passed at the client.
+    assert it.used["db_active_us"] > 1.2 * waited_us
 
 
 def explained_plan(answer):
