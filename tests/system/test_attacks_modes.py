@@ -76,7 +76,7 @@ HERE = ["SELECT body FROM app.forgotten", "SELECT * FROM app.frozen", "SELECT * 
         "DELETE FROM app.forgotten", "SELECT * FROM app.notes FOR UPDATE", "SELECT currtid2('app.notes', '(0,2)')"]
 CARRIERS = {
     "plain": "{}", "do": "DO $d$BEGIN EXECUTE $e${}$e$; END$d$", "function": "SELECT * FROM app.safe($e${}$e$)", "savepoint": "SAVEPOINT a; {}; ROLLBACK TO a; {}", "cursor": "DECLARE c CURSOR FOR {}; FETCH ALL c",
-    "worker": "SET LOCAL force_parallel_mode = on; SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SELECT array_agg(x) FROM app.safe($e${}$e$) x",
+    "worker": f"SET LOCAL {pgserver.PARALLEL} = on;" " SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SELECT array_agg(x) FROM app.safe($e${}$e$) x",
     "xml": "SELECT query_to_xml($e${}$e$, true, true, '')", "refcursor": "DO $d$DECLARE c refcursor; r record; BEGIN OPEN c FOR EXECUTE $e${}$e$; FETCH c INTO r; RAISE NOTICE '%', r; END$d$",
     "caught": "DO $d$BEGIN BEGIN EXECUTE $e${}$e$; EXCEPTION WHEN others THEN NULL; END; EXECUTE $e${}$e$; END$d$",
 }
