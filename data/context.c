@@ -255,6 +255,9 @@ bh_context_statement(void)
     bh_sets_check();
     if (bound.subtransactions > bh_limits_count(BH_LIMIT_MAX_SUBTRANSACTIONS))
         bh_raise_limit("max_subtransactions");
+    /* Each one that is open and has written holds a lock in the table that all tenants share. */
+    if (GetCurrentTransactionNestLevel() - 1 > bh_limits_count(BH_LIMIT_MAX_NESTED_SUBTRANSACTIONS))
+        bh_raise_limit("max_nested_subtransactions");
     /* Inside a parallel query no snapshot can be taken; its statement was checked when it began. */
     if (!IsInParallelMode() &&
         (bound.generation != bh_tenant_table_generation() || RecoveryInProgress()))

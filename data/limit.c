@@ -36,6 +36,8 @@ static const struct spec specs[BH_LIMIT_COUNT] = {
     [BH_LIMIT_MAX_PARALLEL_WORKERS_PER_GATHER] = {"bulkhead.max_parallel_workers_per_gather",
         ENDLESS_NEVER, -1, 0},
     [BH_LIMIT_MAX_SUBTRANSACTIONS] = {"bulkhead.max_subtransactions", ENDLESS_NEVER, 10000, 1e6},
+    [BH_LIMIT_MAX_NESTED_SUBTRANSACTIONS] = {"bulkhead.max_nested_subtransactions", ENDLESS_NEVER,
+        256, 1e6},
     [BH_LIMIT_MAX_LOCKS] = {"bulkhead.max_locks", ENDLESS_NEVER, 64, 10000},
     [BH_LIMIT_MAX_CONCURRENT_STATEMENTS] = {"bulkhead.max_concurrent_statements", ENDLESS_ZERO, 0,
         10000},

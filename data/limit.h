@@ -27,6 +27,7 @@ enum bh_limit {
     BH_LIMIT_MAX_PARALLEL_WORKERS_PER_GATHER,
     BH_LIMIT_SETTINGS, /* those above are settings of PostgreSQL, those below are counted by us */
     BH_LIMIT_MAX_SUBTRANSACTIONS = BH_LIMIT_SETTINGS,
+    BH_LIMIT_MAX_NESTED_SUBTRANSACTIONS,
     BH_LIMIT_MAX_LOCKS,
     BH_LIMIT_MAX_CONCURRENT_STATEMENTS, /* the tenant's on the whole server; data/enforce.h */
     BH_LIMIT_DATABASE_MS_PER_S,

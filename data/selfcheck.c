@@ -10,6 +10,7 @@
 #pragma GCC visibility push(default)
 PG_FUNCTION_INFO_V1(bh_key_file_problem);
 PG_FUNCTION_INFO_V1(bh_is_pool_role);
+PG_FUNCTION_INFO_V1(bh_module_version);
 #pragma GCC visibility pop
 
 Datum
@@ -26,4 +27,10 @@ Datum
 bh_is_pool_role(PG_FUNCTION_ARGS)
 {
     PG_RETURN_BOOL(bh_settings_pool_role(NameStr(*PG_GETARG_NAME(0))));
+}
+
+Datum
+bh_module_version(PG_FUNCTION_ARGS)
+{
+    PG_RETURN_TEXT_P(cstring_to_text(BH_EXTENSION_VERSION));
 }

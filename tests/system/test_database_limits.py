@@ -216,6 +216,25 @@ def test_many_short_statements_have_one_budget(server, wire):
             assert wire.read().code == "57P01"
 
 
+def test_savepoints_inside_each_other_are_counted(server, wire):
+    wire.query("BEGIN")
+    assert as_tenant(wire, server, []).code is None
+    for depth in range(256):
+        assert wire.query(f"SAVEPOINT s; INSERT INTO notes (body) VALUES ('{depth}')").code is None, depth
+    answer = wire.query("SAVEPOINT s; SELECT 1")
+    assert (answer.code, answer.message) == ("TN005", "max_nested_subtransactions above the tenant's limit is not allowed")
+    wire.query("ROLLBACK")
+    for _ in range(2):  # what was released counts no more
+        released = "DO $$BEGIN FOR i IN 1..500 LOOP BEGIN INSERT INTO notes (body) VALUES ('x'); EXCEPTION WHEN division_by_zero THEN END; END LOOP; END$$"
+        assert as_tenant(wire, server, [released, "ROLLBACK"]).code is None
+    limit(server, max_nested_subtransactions=2)
+    wire.query("BEGIN")
+    assert as_tenant(wire, server, ["SAVEPOINT a", "SAVEPOINT b", "SELECT 1"]).code is None
+    assert wire.query("SAVEPOINT c; SELECT 1").code == "TN005"
+    wire.query("ROLLBACK")
+    assert_clean(wire, server)
+
+
 def test_subtransactions_are_counted(server, wire):
     loop = "DO $$BEGIN FOR i IN 1..{} LOOP BEGIN INSERT INTO notes (body) VALUES ('sub'); EXCEPTION WHEN division_by_zero THEN END; END LOOP; END$$"
     limit(server, max_subtransactions=20)

@@ -106,3 +106,12 @@ def test_only_for_superusers(server, wire):
     for text in (CHECK, "SELECT bulkhead.key_file_problem()", "SELECT bulkhead.is_pool_role('x')", "SELECT bulkhead.reserved_functions()"):
         assert as_tenant(wire, server, [text]).code == "42501"
         assert wire.query(text).code in ("TN001", "42501")
+
+
+def test_scripts_of_another_version_are_named(server):
+    """A module that is newer than the scripts in the database; Debian's extension_destdir hides what PostgreSQL could tell."""
+    newest = server.sql("SELECT extversion FROM pg_extension WHERE extname = 'bulkhead'")[0][0]
+    server.sql("UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'bulkhead'")
+    assert server.sql(CHECK) == [("extension bulkhead", f"is version 0.0, the server has {newest}", "ALTER EXTENSION bulkhead UPDATE")]
+    server.sql("UPDATE pg_extension SET extversion = %s WHERE extname = 'bulkhead'", [newest])
+    assert server.sql(CHECK) == []

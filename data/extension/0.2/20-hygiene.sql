@@ -34,6 +34,8 @@ BEGIN ATOMIC
         OR p.proname ~ '^txid_' OR p.proname ~ '^pg_(current|last)_wal_' OR p.proname ~ '^pg_walfile_name'
         OR p.proname IN ('pg_current_xact_id', 'pg_current_xact_id_if_assigned', 'pg_current_snapshot', 'pg_xact_status',
             'pg_last_committed_xact', 'pg_xact_commit_timestamp', 'pg_xact_commit_timestamp_origin', 'pg_last_xact_replay_timestamp')
+        -- rows by their place, past row security
+        OR p.proname IN ('currtid2', 'pg_get_multixact_members')
         -- other tenants' code; what drivers and ORMs read (columns, keys, indexes, defaults, triggers) stays
         OR p.proname IN ('pg_get_functiondef', 'pg_get_function_sqlbody', 'pg_get_viewdef', 'pg_get_ruledef',
             'pg_get_statisticsobjdef', 'pg_get_statisticsobjdef_expressions'));
@@ -137,6 +139,11 @@ COMMENT ON FUNCTION bulkhead.close_database() IS 'takes from PUBLIC what a share
 COMMENT ON FUNCTION bulkhead.open_database() IS 'gives PUBLIC what a stock database has: for one tenant''s own database';
 SELECT bulkhead.close_database();
 
+-- Of the scripts that the loaded module belongs to. pg_available_extensions does not look into extension_destdir.
+CREATE FUNCTION bulkhead.module_version() RETURNS text
+    LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'bh_module_version';
+REVOKE ALL ON FUNCTION bulkhead.module_version() FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION bulkhead.selfcheck() RETURNS TABLE (object text, problem text, fix text)
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -153,10 +160,9 @@ BEGIN ATOMIC
         format('ALTER SYSTEM SET %I = warning', s.name)
     FROM pg_settings s WHERE s.name = 'log_min_messages' AND s.reset_val IN ('log', 'fatal', 'panic')
     UNION ALL
-    SELECT 'extension bulkhead', format('is version %s, the server has %s', e.extversion, a.default_version),
+    SELECT 'extension bulkhead', format('is version %s, the server has %s', e.extversion, bulkhead.module_version()),
         'ALTER EXTENSION bulkhead UPDATE'
-    FROM pg_extension e JOIN pg_available_extensions a ON a.name = e.extname
-    WHERE e.extname = 'bulkhead' AND e.extversion <> a.default_version
+    FROM pg_extension e WHERE e.extname = 'bulkhead' AND e.extversion <> bulkhead.module_version()
     UNION ALL
     -- what PUBLIC may do
     SELECT format('database %I', d.datname), format('PUBLIC has %s', r.privilege_type),
