@@ -1,13 +1,20 @@
 #include "core/cookie.h"
 
+/* White space for us is whatever any browser may skip: also the control bytes. */
+static bool
+is_blank(char c)
+{
+    return (unsigned char)c <= ' ' || c == 127;
+}
+
 static struct bh_str
 trim(struct bh_str text)
 {
-    while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t')) {
+    while (text.len > 0 && is_blank(text.data[0])) {
         text.data++;
         text.len--;
     }
-    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t'))
+    while (text.len > 0 && is_blank(text.data[text.len - 1]))
         text.len--;
     return text;
 }

@@ -81,6 +81,7 @@ struct bh_edge_tenant {
 struct bh_edge_ctx {
     struct bh_edge_tenant tenant;
     struct bh_slot *slot;
+    const struct bh_counters *counters; /* where the slot lies */
     u_char request_id[32]; /* hexadecimal digits; also the trace id of a trace begun here */
     enum bh_code code;     /* how the edge itself answered; BH_OK: it did not */
     /* while it runs: stream.c */
@@ -90,6 +91,7 @@ struct bh_edge_ctx {
     uint64_t counted_in; /* bytes */
     uint64_t counted_out;
     off_t sent_before; /* by us to the application, before the tunnel opened */
+    const ngx_http_cache_t *refused; /* a cache whose key could be another tenant's */
     ngx_str_t prefix;  /* "/t/<id>" where the path named the tenant, else empty */
     unsigned authorizations : 8;
     unsigned websocket : 1; /* the client asked for one, in order */
@@ -231,6 +233,15 @@ bool bh_edge_websocket_opens(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
  * named the tenant (core/cookie.h).  False without memory.
  */
 bool bh_edge_cookies(ngx_http_request_t *r, const struct bh_edge_ctx *ctx);
+
+/* ---- cache.c ---- */
+
+/**
+ * bh_edge_cache_apart(r, ctx):
+ * Can no other tenant have this answer's key in nginx's cache?  True where the
+ * answer has to do with none; logs where not, once for each.
+ */
+bool bh_edge_cache_apart(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
 
 /* ---- credential.c ---- */
 

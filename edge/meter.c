@@ -52,13 +52,36 @@ counted_ctx(ngx_http_request_t *r)
  */
 static ngx_http_output_header_filter_pt next_filter;
 
+/*
+ * nginx 1.22 passes an interim answer on as if it were the last.  Its client
+ * waits for another one, and whoever is next on that connection gets it.
+ */
+static bool
+is_final(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
+{
+    ngx_uint_t status = r->headers_out.status;
+    if (status >= NGX_HTTP_OK) {
+        return true;
+    }
+    if (status == NGX_HTTP_SWITCHING_PROTOCOLS) {
+        return bh_edge_websocket_opens(r, ctx);
+    }
+    ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+        "bulkhead: tenant %*s: the application's answer has status %ui", ctx->tenant.id_len,
+        ctx->tenant.id, status);
+    return false;
+}
+
 static ngx_int_t
 header_filter(ngx_http_request_t *r)
 {
+    struct bh_edge_ctx *any = bh_edge_ctx_get(r);
+    if (any != NULL && any->admitted && !any->observed && !bh_edge_cache_apart(r, any)) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
     struct bh_edge_ctx *ctx = counted_ctx(r);
     if (ctx != NULL) {
-        if (r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS && !ctx->observed &&
-            !bh_edge_websocket_opens(r, ctx)) {
+        if (!ctx->observed && !is_final(r, ctx)) {
             return NGX_HTTP_BAD_GATEWAY;
         }
         count(r, ctx);

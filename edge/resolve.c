@@ -239,6 +239,7 @@ bh_edge_resolve(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret
     BH_TRY(name_tenant(r, ctx, id, &len));
     BH_TRY(look_up(r, ctx, (struct bh_str){id, len}, ret_reason));
     ctx->slot = bh_slot_claim(bh_edge.counters, ctx->tenant.record.no);
+    ctx->counters = bh_edge.counters;
     BH_TRY(check_cell(r, ctx, ret_reason));
     return check_tenant(ctx, ret_reason);
 }

@@ -22,9 +22,24 @@ bytes_in(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
     return (uint64_t)bytes;
 }
 
+/* What runs while the counters file is replaced counts on in the new one. */
+static void
+follow_counters(struct bh_edge_ctx *ctx)
+{
+    if (bh_edge.counters == NULL || ctx->counters == bh_edge.counters) {
+        return;
+    }
+    struct bh_slot *slot = bh_slot_claim(bh_edge.counters, ctx->tenant.record.no);
+    if (slot != NULL) {
+        ctx->slot = slot;
+        ctx->counters = bh_edge.counters;
+    }
+}
+
 void
 bh_edge_stream_count(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
 {
+    follow_counters(ctx);
     uint64_t in = bytes_in(r, ctx);
     uint64_t out = (uint64_t)r->connection->sent;
     if (in > ctx->counted_in) {
@@ -52,6 +67,26 @@ lives(struct bh_edge_ctx *ctx, ngx_log_t *log)
            now.record.state == BH_TENANT_ACTIVE && now.record.epoch == ctx->tenant.record.epoch;
 }
 
+#if (NGX_HTTP_V2)
+/*
+ * A stream shares its connection, also with streams of other tenants: only it
+ * ends, after the tick, in the way in which nginx drains connections.  nginx
+ * merely queues the reset and nothing else may come that would send it, so the
+ * connection's turn comes behind the streams'.
+ */
+static void
+reset_stream(ngx_http_request_t *r)
+{
+    ngx_event_t *shared = r->stream->connection->connection->write;
+    r->connection->close = 1;
+    ngx_post_event(r->connection->read, &ngx_posted_events);
+    if (shared->posted) {
+        ngx_delete_posted_event(shared);
+    }
+    ngx_post_event(shared, &ngx_posted_events);
+}
+#endif
+
 /* nginx ends the request when it reads the end of the connection, in its own time. */
 static void
 close_stream(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
@@ -59,6 +94,12 @@ close_stream(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
     ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0,
         "bulkhead: ends a request of tenant %*s, which is not served any more", ctx->tenant.id_len,
         ctx->tenant.id);
+#if (NGX_HTTP_V2)
+    if (r->stream != NULL) {
+        reset_stream(r);
+        return;
+    }
+#endif
     (void)shutdown(r->connection->fd, SHUT_RDWR);
 }
 
@@ -66,6 +107,14 @@ static void
 on_tick(ngx_event_t *event)
 {
     ngx_queue_t *at = ngx_queue_head(&streams);
+    if (at !=
+        ngx_queue_sentinel(&streams)) { /* no request may come that would look for new files */
+        struct bh_edge_ctx *oldest = ngx_queue_data(at, struct bh_edge_ctx, stream);
+        const char *reason;
+        (void)bh_edge_ready(
+            ngx_http_get_module_main_conf(oldest->request, ngx_http_bulkhead_module), event->log,
+            &reason);
+    }
     for (; at != ngx_queue_sentinel(&streams); at = ngx_queue_next(at)) {
         struct bh_edge_ctx *ctx = ngx_queue_data(at, struct bh_edge_ctx, stream);
         if (ngx_current_msec - ctx->since < TICK_MS) {
