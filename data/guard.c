@@ -308,13 +308,15 @@ check_worker(const Node *stmt)
         bh_raise_statement(what);
 }
 
+/* It gives back only: what was refused for holding too much must be able to. */
 static bool
-is_rollback(const Node *stmt)
+gives_back(const Node *stmt)
 {
     const TransactionStmt *transaction = (const TransactionStmt *)stmt;
 
     return IsA(stmt, TransactionStmt) && (transaction->kind == TRANS_STMT_ROLLBACK ||
-                                             transaction->kind == TRANS_STMT_ROLLBACK_TO);
+                                             transaction->kind == TRANS_STMT_ROLLBACK_TO ||
+                                             transaction->kind == TRANS_STMT_RELEASE);
 }
 
 /* However the statement spelled it: the session has a temporary schema now, and an error takes it
@@ -365,7 +367,7 @@ check_bound(const Node *stmt)
     if (what != NULL)
         bh_raise_statement(what);
     /* COMMIT of an aborted transaction is a rollback too, and nothing may be read there. */
-    if (!is_rollback(stmt) && !IsAbortedTransactionBlockState())
+    if (!gives_back(stmt) && !IsAbortedTransactionBlockState())
         bh_context_statement();
 }
 
@@ -441,6 +443,17 @@ run_planner(Query *query, const char *text, int options, ParamListInfo params)
     return standard_planner(query, text, options, params);
 }
 
+/*
+ * A plan tells by its estimates which values others have.  The setting may come with the
+ * connection, or back by RESET, past its check: PostgreSQL prints after it has planned.
+ */
+static void
+hide_plan(void)
+{
+    if (bh_context_mode() == BH_MODE_ROW)
+        Debug_print_plan = false;
+}
+
 /* Planning calls functions on constants, so a query is judged before it is planned. */
 static PlannedStmt *
 guard_planner(Query *query, const char *text, int options, ParamListInfo params)
@@ -453,8 +466,11 @@ guard_planner(Query *query, const char *text, int options, ParamListInfo params)
         bh_constant_literal_token(query))
         bh_raise_refused("it is written into the statement, where logs can see it",
             "Bind it as a parameter: SELECT bulkhead.enter($1).");
-    if (!denied_by_default())
-        return run_planner(query, text, options, params);
+    if (!denied_by_default()) {
+        plan = run_planner(query, text, options, params);
+        hide_plan();
+        return plan;
+    }
     plan = bh_constant_plan_enter(query);
     if (plan != NULL)
         return plan;

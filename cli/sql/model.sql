@@ -82,7 +82,11 @@ view AS (
     WHERE c.relkind IN ('v', 'm') AND NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_class'::regclass AND m.objid = c.oid)),
 routine AS (
     SELECT p.oid, p.oid::regprocedure AS name, p.proowner AS owner, p.prosecdef AS definer, p.prosrc AS source, quote_ident(ns.name) AS nsname,
-        p.prokind AS kind, (SELECT substr(c, 13) FROM unnest(p.proconfig) c WHERE c LIKE 'search\_path=%') AS path
+        p.prokind AS kind, (SELECT substr(c, 13) FROM unnest(p.proconfig) c WHERE c LIKE 'search\_path=%') AS path,
+        (SELECT coalesce(string_agg(q.name, ', ' ORDER BY m.n), '') FROM unnest(p.proconfig) c,
+            regexp_matches(substr(c, 13), '("(?:[^"]|"")*"|[^",\s]+)', 'g') WITH ORDINALITY m(word, n),
+            LATERAL (SELECT CASE WHEN m.word[1] LIKE '"%' THEN m.word[1] ELSE quote_ident(lower(m.word[1])) END) q(name)
+            WHERE c LIKE 'search\_path=%' AND q.name NOT IN ('pg_temp', '"pg_temp"', '""')) AS rest
     FROM pg_proc p JOIN ns ON ns.oid = p.pronamespace
     WHERE NOT EXISTS (SELECT FROM member m WHERE m.classid = 'pg_proc'::regclass AND m.objid = p.oid)),
 -- What needs a person before the script can run to its end.

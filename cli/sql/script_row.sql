@@ -128,7 +128,7 @@ SET session_replication_role = replica;$t$
     UNION ALL SELECT 7, 0, '', E'\n-- 7. Keys with the tenant in them, in one transaction: unique within a tenant, and foreign keys that cannot leave it.\n--    Tables are locked while their keys are built.'
     UNION ALL SELECT 7, 1, '', E'SELECT NOT EXISTS (SELECT FROM bulkhead_adopt.step WHERE name = ''keys'') AS todo \\gset\n\\if :todo\nBEGIN;'
     UNION ALL SELECT 7, 2, f.tab::text || f.name, format('ALTER TABLE %s DROP CONSTRAINT %I;', f.tab, f.name) FROM inner_fk f
-    UNION ALL SELECT 7, 3, u.name::text, CASE WHEN u.con IS NULL THEN format('DROP INDEX %s; %s;', u.name, regexp_replace(regexp_replace(pg_get_indexdef(u.oid), ' ON ONLY ', ' ON '), '( USING \w+ \()', '\1tenant_no, '))
+    UNION ALL SELECT 7, 3, u.name::text, CASE WHEN u.con IS NULL THEN format('DROP INDEX %s; %s;', u.name, regexp_replace(pg_get_indexdef(u.oid), '^(CREATE (?:UNIQUE )?INDEX (?:"(?:[^"]|"")*"|[^" .]+) ON )(?:ONLY )?((?:(?:"(?:[^"]|"")*"|[^" .]+)\.)?(?:"(?:[^"]|"")*"|[^" .]+) USING \w+ \()', '\1\2tenant_no, '))
             ELSE format('ALTER TABLE %s DROP CONSTRAINT %s, ADD CONSTRAINT %s %s;', u.tab, quote_ident(u.conname), quote_ident(u.conname),
                 regexp_replace(pg_get_constraintdef(u.con), '\(', CASE WHEN u.contype = 'x' THEN '(tenant_no WITH =, ' ELSE '(tenant_no, ' END)) END FROM unique_index u
     UNION ALL SELECT 7, 4, f.tab::text || f.name, format('ALTER TABLE %s ADD CONSTRAINT %I %s%s;', f.tab, f.name, f.text, CASE WHEN f.relkind = 'p' THEN '' ELSE ' NOT VALID' END) FROM inner_fk f
@@ -136,8 +136,8 @@ SET session_replication_role = replica;$t$
     UNION ALL SELECT 7, 6, f.tab::text || f.name, format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', f.tab, f.name) FROM inner_fk f WHERE f.relkind <> 'p'
     -- 8: indexes
     UNION ALL SELECT 8, 0, '', E'\n-- 8. Indexes that begin with the tenant: the others would not be used.'
-    UNION ALL SELECT 8, 1, i.name::text, format(E'%s;\nDROP INDEX %sIF EXISTS %s;', regexp_replace(regexp_replace(i.text, '^CREATE INDEX .* ON (ONLY )?(.*) USING btree \(',
-            format('CREATE INDEX %sIF NOT EXISTS %s ON \2 USING btree (tenant_no, ', CASE WHEN i.relkind = 'p' THEN '' ELSE 'CONCURRENTLY ' END, quote_ident(left(i.relname, 56) || '_tenant'))), '\n', ' '),
+    UNION ALL SELECT 8, 1, i.name::text, format(E'%s;\nDROP INDEX %sIF EXISTS %s;', regexp_replace(regexp_replace(i.text, '^CREATE INDEX (?:"(?:[^"]|"")*"|[^" .]+) ON (ONLY )?((?:(?:"(?:[^"]|"")*"|[^" .]+)\.)?(?:"(?:[^"]|"")*"|[^" .]+)) USING btree \(',
+            format('CREATE INDEX %sIF NOT EXISTS %s ON \2 USING btree (tenant_no, ', CASE WHEN i.relkind = 'p' THEN '' ELSE 'CONCURRENTLY ' END, replace(quote_ident(left(i.relname, 56) || '_tenant'), '\', '\\'))), '\n', ' '),
         CASE WHEN i.relkind = 'p' THEN '' ELSE 'CONCURRENTLY ' END, i.name) FROM plain_index i
     -- 9: reference tables
     UNION ALL SELECT 9, 0, '', E'\n-- 9. Reference tables: every tenant reads all of them, and none writes. Look at each: what stands in them is seen by all.'
@@ -150,14 +150,14 @@ SET session_replication_role = replica;$t$
     UNION ALL SELECT 10, 2, g.name::text || g.who, format('REVOKE ALL ON %s FROM %s; -- a materialized view has no row level security', g.name, g.who)
         FROM (SELECT DISTINCT name, who FROM granted WHERE relkind = 'm' AND oid IN (SELECT oid FROM tenant_view)) g
     UNION ALL SELECT 10, 3, r.name::text, format('ALTER ROUTINE %s OWNER TO %I;', r.name, n.owner) FROM routine r, names n WHERE r.definer AND r.owner IN (SELECT oid FROM mighty)
-    UNION ALL SELECT 10, 4, r.name::text, format('ALTER ROUTINE %s SET search_path = %s, pg_temp;', r.name, coalesce(nullif(nullif(regexp_replace(r.path, ',?\s*"?pg_temp"?', '', 'g'), ''), '""'), r.nsname))
+    UNION ALL SELECT 10, 4, r.name::text, format('ALTER ROUTINE %s SET search_path = %s, pg_temp;', r.name, coalesce(nullif(r.rest, ''), r.nsname))
         FROM routine r WHERE r.definer AND (r.path IS NULL OR r.path !~ 'pg_temp"?\s*$')
     -- 11: protect
     UNION ALL SELECT 11, 0, '', E'\n-- 11. From the COMMIT below on, who has not called bulkhead.enter() sees no row of these tables.'
     UNION ALL SELECT 11, 1, '', 'BEGIN;'
     UNION ALL SELECT 11, 2, p.polname || m.name, format('DROP POLICY IF EXISTS %I ON %s;', p.polname, l.oid::regclass) FROM mine m JOIN leaf l ON l.root = m.oid JOIN pg_policy p ON p.polrelid = l.oid
         WHERE p.polpermissive AND p.polname <> 'bulkhead_tenant'
-    UNION ALL SELECT 11, 3, '', format(E'SELECT count(bulkhead.protect(t)) AS protected FROM unnest(ARRAY[\n    %s]::regclass[]) t;',
+    UNION ALL SELECT 11, 3, '', format(E'SELECT pg_catalog.count(bulkhead.protect(t)) AS protected FROM unnest(ARRAY[\n    %s]::regclass[]) t;',
         string_agg(quote_literal(m.name), E',\n    ' ORDER BY m.name::text)) FROM mine m
     UNION ALL SELECT 11, 4, g.name::text || g.who || g.col, format('REVOKE %s ON %s FROM %s;', g.rights, g.name, g.who)
         FROM (SELECT x.name, x.who, x.col, CASE WHEN x.grantee = 0 THEN 'ALL' || x.col ELSE string_agg(x.what || x.col, ', ' ORDER BY x.what) END AS rights

@@ -134,6 +134,10 @@ routine AS (
     SELECT p.oid, p.oid::regprocedure AS name, p.proowner AS owner, p.prosecdef AS definer, p.prosrc AS source,
         p.provolatile AS volatility, p.proleakproof AS leakproof, p.prorettype AS returns, ns.no, quote_ident(ns.name) AS ns,
         (SELECT substr(c, 13) FROM unnest(p.proconfig) c WHERE c LIKE 'search\_path=%') AS path,
+        (SELECT coalesce(string_agg(q.name, ', ' ORDER BY m.n), '') FROM unnest(p.proconfig) c,
+            regexp_matches(substr(c, 13), '("(?:[^"]|"")*"|[^",\s]+)', 'g') WITH ORDINALITY m(word, n),
+            LATERAL (SELECT CASE WHEN m.word[1] LIKE '"%' THEN m.word[1] ELSE quote_ident(lower(m.word[1])) END) q(name)
+            WHERE c LIKE 'search\_path=%' AND q.name NOT IN ('pg_temp', '"pg_temp"', '""')) AS rest,
         coalesce(p.proacl, acldefault('f', p.proowner)) AS acl
     FROM pg_proc p JOIN ns ON ns.oid = p.pronamespace
     WHERE NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')),
@@ -213,9 +217,9 @@ UNION ALL
 SELECT 'error', format('index %s', u.name), format('is unique across tenants: its column %I is missing in it', u.col),
     CASE WHEN u.stuck THEN 'drop the foreign keys that use it, of tables without a tenant column, and ask again'
         ELSE coalesce(u.drops, '') || CASE WHEN u.con IS NULL THEN format('DROP INDEX %s; %s', u.name,
-                regexp_replace(pg_get_indexdef(u.oid), '( USING \w+ \()', format('\1%I, ', u.col)))
+                regexp_replace(pg_get_indexdef(u.oid), '^(CREATE (?:UNIQUE )?INDEX (?:"(?:[^"]|"")*"|[^" .]+) ON (?:ONLY )?(?:(?:"(?:[^"]|"")*"|[^" .]+)\.)?(?:"(?:[^"]|"")*"|[^" .]+) USING \w+ \()', format('\1%s, ', replace(quote_ident(u.col), '\', '\\'))))
             ELSE format('ALTER TABLE %s DROP CONSTRAINT %s, ADD CONSTRAINT %s %s', u.tab, quote_ident(u.conname), quote_ident(u.conname),
-                regexp_replace(pg_get_constraintdef(u.con), '\(', format(CASE WHEN u.contype = 'x' THEN '(%I WITH =, ' ELSE '(%I, ' END, u.col)))
+                regexp_replace(pg_get_constraintdef(u.con), '\(', format(CASE WHEN u.contype = 'x' THEN '(%s WITH =, ' ELSE '(%s, ' END, replace(quote_ident(u.col), '\', '\\'))))
             END || coalesce(u.adds, '') END
 FROM unique_index u
 UNION ALL
@@ -226,7 +230,7 @@ FROM rowtab t WHERE t.attnum IS NOT NULL AND NOT t.partition AND NOT EXISTS (SEL
 UNION ALL
 SELECT 'info', format('index %s', x.indexrelid::regclass), format('does not begin with %I: it cannot serve conditions that are not leakproof', t.col),
     format('DROP INDEX %s; %s', x.indexrelid::regclass,
-        regexp_replace(pg_get_indexdef(x.indexrelid), '( USING btree \()', format('\1%I, ', t.col)))
+        regexp_replace(pg_get_indexdef(x.indexrelid), '^(CREATE (?:UNIQUE )?INDEX (?:"(?:[^"]|"")*"|[^" .]+) ON (?:ONLY )?(?:(?:"(?:[^"]|"")*"|[^" .]+)\.)?(?:"(?:[^"]|"")*"|[^" .]+) USING \w+ \()', format('\1%s, ', replace(quote_ident(t.col), '\', '\\'))))
 FROM rowtab t JOIN pg_index x ON x.indrelid = t.oid
     JOIN pg_class i ON i.oid = x.indexrelid AND NOT i.relispartition
     JOIN pg_am m ON m.oid = i.relam AND m.amname = 'btree'
@@ -316,8 +320,7 @@ SELECT 'error', format('function %s', f.name), 'runs as its owner with a search_
 FROM routine f WHERE f.definer AND f.path IS NULL
 UNION ALL
 SELECT 'warning', format('function %s', f.name), 'runs as its owner, and temporary objects come first in its search_path',
-    format('ALTER ROUTINE %s SET search_path = %s', f.name, concat_ws(', ',
-        nullif(nullif(regexp_replace(regexp_replace(f.path, '"?pg_temp"?\s*(,\s*)?', '', 'g'), '[,\s]+$', ''), ''), '""'), 'pg_temp'))
+    format('ALTER ROUTINE %s SET search_path = %s', f.name, concat_ws(', ', nullif(f.rest, ''), 'pg_temp'))
 FROM routine f WHERE f.definer AND f.path !~ 'pg_temp"?\s*$'
 UNION ALL
 SELECT 'error', format('function %s', f.oid::regprocedure), 'is IMMUTABLE and asks for the tenant: a plan made for one serves the next',
@@ -480,7 +483,10 @@ SELECT 'error', 'lo_compat_privileges', 'is on: every login may read and change 
 WHERE current_setting('lo_compat_privileges') = 'on'
 UNION ALL
 SELECT 'warning', format('view %s', c.oid::regclass), 'tenants that share a role read each other''s statements in it', format('REVOKE ALL ON %s FROM PUBLIC', c.oid::regclass)
-FROM pg_class c, aclexplode(c.relacl) g WHERE c.relname IN ('pg_stat_statements') AND c.relkind = 'v' AND g.grantee = 0)
+FROM pg_class c, aclexplode(c.relacl) g WHERE c.relname IN ('pg_stat_statements') AND c.relkind = 'v' AND g.grantee = 0
+UNION ALL
+SELECT 'warning', format('function %s', f.oid::regprocedure), 'tenants that share a role read each other''s statements by it', format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f.oid::regprocedure)
+FROM pg_proc f, aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) g WHERE f.proname = 'pg_stat_statements' AND g.grantee = 0)
 -- In a tenant's own database all is the tenant's, but for what reaches the server.
 SELECT f.severity, f.object, f.problem, f.fix FROM finding f
 WHERE NOT (SELECT yes FROM own) OR f.problem ~ 'whom nothing binds' OR f.object ~ '^(role|setting|parameter|event trigger|extension) '

@@ -119,7 +119,8 @@ SELECT bulkhead.protect('app.nulls');
 RESET ROLE;
 DELETE FROM app.nulls WHERE tenant_no IS NULL;
 GRANT EXECUTE ON FUNCTION bulkhead.protect(regclass, name), bulkhead.protect_problems(regclass, name), bulkhead.protect_part(regclass, name),
-    bulkhead.table_parts(regclass), bulkhead.tenant_column(regclass), bulkhead.is_shared_table(regclass) TO bh_app_owner;
+    bulkhead.table_parts(regclass), bulkhead.tenant_column(regclass), bulkhead.is_shared_table(regclass), bulkhead.as_owner(regclass, text)
+    TO bh_app_owner;
 SET ROLE bh_app_owner;
 SELECT bulkhead.protect('app.nulls');
 SELECT bulkhead.protect('app.bypassing');

@@ -51,7 +51,7 @@ def test_needed_by_drivers_and_orms(server, wire, text):
 @pytest.mark.parametrize("command", ["\\d", "\\d notes", "\\d orders", "\\dt", "\\ds", "\\di", "\\dn", "\\df lower", "\\du", "\\dT", "\\l", "\\dp"])
 def test_psql_describes(server, command):
     """By the tenant's own login, because psql sends each query in a transaction of its own."""
-    server.sql(f"ALTER ROLE bh_t42 LOGIN PASSWORD '{pgserver.POOL_PASSWORD}'; GRANT CONNECT ON DATABASE shared1 TO bh_t42")
+    server.sql(f"ALTER ROLE bh_t42 LOGIN PASSWORD '{pgserver.POOL_PASSWORD}'; GRANT CONNECT ON DATABASE shared1 TO bh_t42; REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
     done = subprocess.run(["psql", "-X", "-v", "ON_ERROR_STOP=1", "-c", command, f"host=127.0.0.1 port={server.port} user=bh_t42 dbname=shared1 password={pgserver.POOL_PASSWORD}"],
                           capture_output=True, text=True)
     assert done.returncode == 0 and "ERROR" not in done.stderr, done.stderr
@@ -98,6 +98,7 @@ def test_an_own_database_has_what_a_stock_one_has(server):
     assert len(stock - rights(server, "t50")) > 150, "closed at install"
     server.sql("SELECT bulkhead.open_database()", database="t50")
     assert rights(server, "t50") ^ stock == set()
+    server.sql("DROP DATABASE stock", database="postgres")
     assert server.sql(CHECK, database="t50") == []
     server.sql("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_notify(text, text) FROM PUBLIC", database="t50")
     (_, _, fix), = server.sql(CHECK, database="t50")

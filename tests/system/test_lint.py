@@ -178,7 +178,7 @@ HOLES = {
 BESIDE = {"policy-setting-hidden", "policy-without-check", "index-missing", "owner-passes", "unique-referenced", "foreign-key", "sequence-serial", "foreign-table",
           "foreign-server", "user-mapping", "definer-of-superuser", "no-tenant", "replica-identity-of-a-schema", "inherits", "trigger-of-superuser",
           "membership", "rls-of-a-new-partition", "foreign-key-of-shared", "schema-create-public",
-          "no-tenant-public"}
+          "no-tenant-public", "pg-stat-statements"}
 ADVICE = {"no-tenant", "no-tenant-public", "owner-passes", "sequence", "sequence-serial", "large-objects", "lo-compat"}  # their fix is no SQL
 
 

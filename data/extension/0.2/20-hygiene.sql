@@ -193,6 +193,12 @@ BEGIN ATOMIC
     WHERE c.relname = 'pg_stat_statements' AND c.relkind = 'v' AND r.grantee = 0 AND NOT bulkhead.is_own_database()
         AND EXISTS (SELECT FROM bulkhead.tenant t WHERE t.mode = 'row')
     UNION ALL
+    SELECT format('function %s', p.oid::regprocedure), 'PUBLIC may call it: in mode row tenants see each other''s statements',
+        format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', p.oid::regprocedure)
+    FROM pg_proc p CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) r
+    WHERE p.proname = 'pg_stat_statements' AND r.grantee = 0 AND NOT bulkhead.is_own_database()
+        AND EXISTS (SELECT FROM bulkhead.tenant t WHERE t.mode = 'row')
+    UNION ALL
     -- what is the extension's own
     SELECT format('routine %s', p.oid::regprocedure), format('%s may call it', coalesce(g.rolname, 'PUBLIC')),
         format('REVOKE ALL ON ROUTINE %s FROM %s', p.oid::regprocedure, coalesce(quote_ident(g.rolname), 'PUBLIC'))
@@ -249,5 +255,13 @@ BEGIN ATOMIC
     UNION ALL
     SELECT format('login %I', l.role), 'is of a tenant, and a pool role: it stays a pool role',
         format('DELETE FROM bulkhead.login WHERE role = %L', l.role)
-    FROM bulkhead.login l WHERE bulkhead.is_pool_role(l.role);
+    FROM bulkhead.login l WHERE bulkhead.is_pool_role(l.role)
+    UNION ALL
+    -- a login is bound where its tenant is; anywhere else it is nobody's
+    SELECT DISTINCT format('database %I', d.datname), 'PUBLIC may connect to it, and so may logins of tenants, which nothing binds there',
+        format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', d.datname)
+    FROM pg_database d CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) r
+    WHERE d.datallowconn AND d.datname <> current_database() AND r.grantee = 0 AND r.privilege_type = 'CONNECT'
+        AND EXISTS (SELECT FROM pg_roles g WHERE g.rolcanlogin AND NOT bulkhead.is_pool_role(g.rolname) AND g.rolname IN
+            (SELECT t.role FROM bulkhead.tenant t WHERE t.mode <> 'row' UNION ALL SELECT l.role FROM bulkhead.login l));
 END;

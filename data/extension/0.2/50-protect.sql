@@ -83,10 +83,12 @@ BEGIN ATOMIC
     -- A unique index tells a tenant which values others have, and lets it take them away.
     SELECT '55000', format('its unique index %I does not hold the column %I', i.relname, col),
         CASE WHEN k.oid IS NULL THEN format('DROP INDEX %s; %s', x.indexrelid::regclass,
-                regexp_replace(pg_get_indexdef(x.indexrelid), '( USING \w+ \()', format('\1%I, ', col)))
+                regexp_replace(pg_get_indexdef(x.indexrelid),
+                    '^(CREATE (?:UNIQUE )?INDEX (?:"(?:[^"]|"")*"|[^" .]+) ON (?:ONLY )?(?:(?:"(?:[^"]|"")*"|[^" .]+)\.)?(?:"(?:[^"]|"")*"|[^" .]+) USING \w+ \()',
+                    format('\1%s, ', replace(quote_ident(col), '\', '\\'))))
             ELSE format('ALTER TABLE %s DROP CONSTRAINT %s, ADD CONSTRAINT %s %s', part, quote_ident(k.conname),
                 quote_ident(k.conname), regexp_replace(pg_get_constraintdef(k.oid), '\(',
-                    format(CASE WHEN k.contype = 'x' THEN '(%I WITH =, ' ELSE '(%I, ' END, col))) END
+                    format(CASE WHEN k.contype = 'x' THEN '(%s WITH =, ' ELSE '(%s, ' END, replace(quote_ident(col), '\', '\\')))) END
     FROM c JOIN pg_index x ON x.indrelid = c.oid JOIN pg_class i ON i.oid = x.indexrelid
         LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')
     WHERE (x.indisunique OR x.indisexclusion) AND c.attnum IS NOT NULL
@@ -112,6 +114,16 @@ BEGIN ATOMIC
             WHERE k.confkey[s] = c.attnum AND f.attname = coalesce(bulkhead.tenant_column(k.conrelid), col));
 END;
 
+-- Code of the table's owner (in CHECK constraints, index expressions, partition keys) runs while a table is altered or
+-- counted: with the owner's rights here, also where a superuser asks (data/owner.c). Who may not act for him is refused.
+CREATE FUNCTION bulkhead.as_owner(tab regclass, statement text) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bh_as_owner';
+CREATE FUNCTION bulkhead.count_rows(tab regclass) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'bh_count_rows';
+REVOKE ALL ON FUNCTION bulkhead.as_owner(regclass, text), bulkhead.count_rows(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION bulkhead.as_owner(regclass, text) IS 'runs a statement on a table with its owner''s rights';
+COMMENT ON FUNCTION bulkhead.count_rows(regclass) IS 'all rows of a table, counted with its owner''s rights';
+
 -- Runs with the caller's rights: PostgreSQL itself asks whether the table is the caller's. A superuser may grant
 -- EXECUTE to the role that runs migrations.
 CREATE FUNCTION bulkhead.protect_part(part regclass, col name) RETURNS void
@@ -131,20 +143,21 @@ BEGIN
             LEFT JOIN pg_attrdef d ON d.adrelid = k.oid AND d.adnum = a.attnum
         WHERE k.oid = part;
     IF NOT c.attnotnull THEN
-        EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', part, col);
+        PERFORM bulkhead.as_owner(part, format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', part, col));
     END IF;
     IF c.fallback IS DISTINCT FROM 'bulkhead.tenant_no()' THEN
-        EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT bulkhead.tenant_no()', part, col);
+        PERFORM bulkhead.as_owner(part, format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT bulkhead.tenant_no()', part, col));
     END IF;
     IF NOT c.relrowsecurity OR NOT c.relforcerowsecurity THEN
-        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', part);
+        PERFORM bulkhead.as_owner(part, format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', part));
     END IF;
     IF c.policy IS DISTINCT FROM true THEN
-        EXECUTE format('DROP POLICY IF EXISTS bulkhead_tenant ON %s', part);
-        EXECUTE format('CREATE POLICY bulkhead_tenant ON %s USING %s WITH CHECK %s', part, expression, expression);
+        PERFORM bulkhead.as_owner(part, format('DROP POLICY IF EXISTS bulkhead_tenant ON %s', part));
+        PERFORM bulkhead.as_owner(part, format('CREATE POLICY bulkhead_tenant ON %s USING %s WITH CHECK %s', part, expression, expression));
     END IF;
     IF NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_index x WHERE x.indrelid = part AND x.indisvalid
             AND x.indpred IS NULL AND x.indkey[0] = c.attnum) THEN
+        -- PostgreSQL itself builds an index with the rights of the table's owner, who may not create in the schema.
         EXECUTE format('CREATE INDEX ON %s (%I)', part, col);
     END IF;
 END
@@ -157,7 +170,6 @@ DECLARE
     part regclass;
     p record;
     others text;
-    empty bool;
 BEGIN
     IF tab IS NULL OR tenant_column IS NULL OR NOT EXISTS (SELECT FROM pg_class WHERE oid = tab) THEN
         RAISE undefined_table USING MESSAGE = 'there is no table to protect';
@@ -177,12 +189,13 @@ BEGIN
         END IF;
         IF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = part AND a.attname = tenant_column
                 AND NOT a.attnotnull) AND (SELECT relkind FROM pg_class WHERE oid = part) = 'r' THEN
-            EXECUTE format('SELECT NOT EXISTS (SELECT FROM ONLY %s WHERE %I IS NULL)', part, tenant_column) INTO empty;
-            IF NOT empty THEN
+            BEGIN
+                PERFORM bulkhead.as_owner(part, format('ALTER TABLE ONLY %s ALTER COLUMN %I SET NOT NULL', part, tenant_column));
+            EXCEPTION WHEN not_null_violation THEN
                 RAISE not_null_violation USING
                     MESSAGE = format('cannot protect %s: it has rows of no tenant (%I is NULL)', part, tenant_column),
                     HINT = format('UPDATE %s SET %I = … WHERE %I IS NULL', part, tenant_column, tenant_column);
-            END IF;
+            END;
         END IF;
     END LOOP;
     PERFORM bulkhead.protect_part(t, tenant_column) FROM bulkhead.table_parts(tab) t;
@@ -199,15 +212,15 @@ BEGIN
     FOR part IN SELECT bulkhead.table_parts(tab) LOOP
         col := bulkhead.tenant_column(part);
         CONTINUE WHEN col IS NULL;
-        EXECUTE format('DROP POLICY bulkhead_tenant ON %s', part);
+        PERFORM bulkhead.as_owner(part, format('DROP POLICY bulkhead_tenant ON %s', part));
         IF (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d JOIN pg_attribute a
                 ON a.attrelid = d.adrelid AND a.attnum = d.adnum
                 WHERE d.adrelid = part AND a.attname = col) = 'bulkhead.tenant_no()' THEN
-            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', part, col);
+            PERFORM bulkhead.as_owner(part, format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', part, col));
         END IF;
         -- Another policy is somebody else's wish.
         IF NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = part) THEN
-            EXECUTE format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY', part);
+            PERFORM bulkhead.as_owner(part, format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY', part));
         END IF;
     END LOOP;
 END
