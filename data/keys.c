@@ -54,7 +54,7 @@ forget_rows(void)
 }
 
 /* The clients hear only that there is no key; the log and selfcheck() say why. */
-static void pg_attribute_printf(1, 2) complain(const char *format, ...)
+static void BH_PRINTF(1, 2) complain(const char *format, ...)
 {
     va_list args;
 
