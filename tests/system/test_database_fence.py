@@ -103,8 +103,8 @@ def test_at_the_deadline_older_connections_end_and_only_they(server, wire):
         assert 0.4 < fence(server, 42, 2, "0.5s") < 5
         for gone in (idle, busy, waiter):
             with pytest.raises((ConnectionError, EOFError, OSError)):
-                while gone.sync().code == "57P01":
-                    pass
+                for _ in range(5):  # the waiter may get the lock of who ended before it, and answer once more
+                    gone.sync()
         assert other.query("COMMIT").code is None
         assert newer.query("COMMIT").code is None
         assert wire.query("SELECT 1").code is None
