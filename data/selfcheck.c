@@ -32,5 +32,6 @@ bh_is_pool_role(PG_FUNCTION_ARGS)
 Datum
 bh_module_version(PG_FUNCTION_ARGS)
 {
+    (void)fcinfo;
     PG_RETURN_TEXT_P(cstring_to_text(BH_EXTENSION_VERSION));
 }

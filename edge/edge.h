@@ -90,9 +90,9 @@ struct bh_edge_ctx {
     ngx_msec_t since;
     uint64_t counted_in; /* bytes */
     uint64_t counted_out;
-    off_t sent_before; /* by us to the application, before the tunnel opened */
+    off_t sent_before;               /* by us to the application, before the tunnel opened */
     const ngx_http_cache_t *refused; /* a cache whose key could be another tenant's */
-    ngx_str_t prefix;  /* "/t/<id>" where the path named the tenant, else empty */
+    ngx_str_t prefix;                /* "/t/<id>" where the path named the tenant, else empty */
     unsigned authorizations : 8;
     unsigned websocket : 1; /* the client asked for one, in order */
     unsigned upgraded : 1;  /* the application agreed */
