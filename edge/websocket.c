@@ -46,6 +46,32 @@ is_text(ngx_str_t value, const char *text)
            ngx_strncasecmp(value.data, (u_char *)(uintptr_t)text, value.len) == 0;
 }
 
+/* Is ${token} one of the comma-separated words? */
+static bool
+has_token(ngx_str_t list, const char *token)
+{
+    u_char *end = list.data + list.len;
+    for (u_char *p = list.data; p < end; p++) {
+        ngx_str_t word = {0, p};
+        while (p < end && *p != ',') {
+            p++;
+        }
+        word.len = (size_t)(p - word.data);
+        while (word.len > 0 && (*word.data == ' ' || *word.data == '\t')) {
+            word.data++;
+            word.len--;
+        }
+        while (
+            word.len > 0 && (word.data[word.len - 1] == ' ' || word.data[word.len - 1] == '\t')) {
+            word.len--;
+        }
+        if (is_text(word, token)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool
 bh_edge_websocket_asked(ngx_http_request_t *r)
 {
@@ -56,9 +82,7 @@ bh_edge_websocket_asked(ngx_http_request_t *r)
     }
     ngx_list_t *list = &r->headers_in.headers;
     ngx_str_t connection = only(list, "Connection");
-    return is_text(only(list, "Upgrade"), "websocket") && connection.data != NULL &&
-           ngx_strlcasestrn(connection.data, connection.data + connection.len,
-               (u_char *)(uintptr_t) "upgrade", sizeof("upgrade") - 2) != NULL &&
+    return is_text(only(list, "Upgrade"), "websocket") && has_token(connection, "upgrade") &&
            is_text(only(list, "Sec-WebSocket-Version"), "13") &&
            only(list, "Sec-WebSocket-Key").len == KEY_LEN;
 }
