@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
 #include "utils/syscache.h"
 
 #include "data/compat.h"
@@ -17,9 +18,16 @@
 #include "data/rows.h"
 
 static ExecutorCheckPerms_hook_type next_check;
+static ExecutorRun_hook_type next_run;
+
+/* Queries of foreign keys that run, and whether they ran others: triggers that fire before a row
+ * changes do.  Row security holds no owner there. */
+static int key_depth;
+static bool key_nested;
 
 struct relation {
     Oid schema;
+    Oid owner;
     char kind;
     bool secured; /* row security holds everybody, its owner too */
     char name[NAMEDATALEN];
@@ -35,6 +43,7 @@ find_relation(Oid relid, struct relation *ret)
         return false;
     form = (Form_pg_class)GETSTRUCT(tuple);
     ret->schema = form->relnamespace;
+    ret->owner = form->relowner;
     ret->kind = form->relkind;
     ret->secured = form->relrowsecurity && form->relforcerowsecurity;
     strlcpy(ret->name, NameStr(form->relname), sizeof(ret->name));
@@ -104,6 +113,10 @@ check_entry(const BH_PERMS_ENTRY *entry)
     if (has_bypassrls_privilege(user))
         refuse(&relation, "is read by a view or function whose owner row security does not hold",
             "The operator gives the view or function to a role without SUPERUSER and BYPASSRLS.");
+    if (key_depth > 0 && has_privs_of_role(user, relation.owner))
+        refuse(&relation,
+            "is used by a trigger inside a foreign key's action, where row security is off",
+            "Make it an AFTER trigger.");
 }
 
 static bool
@@ -111,15 +124,56 @@ check_permissions(List *table BH_PERMS_PARAM, bool raise)
 {
     ListCell *cell;
 
-    if (bh_context_mode() == BH_MODE_ROW && !InNoForceRLSOperation())
+    key_nested = key_nested || key_depth > 0;
+    if (bh_context_mode() == BH_MODE_ROW && (key_depth > 0 || !InNoForceRLSOperation()))
         foreach (cell, BH_PERMS_ENTRIES(table))
             check_entry(lfirst_node(BH_PERMS_ENTRY, cell));
     return next_check == NULL || next_check(table BH_PERMS_ARG, raise);
 }
 
+static void
+run(QueryDesc *query, ScanDirection direction, uint64 count BH_ONCE_PARAM)
+{
+    if (next_run)
+        next_run(query, direction, count BH_ONCE_ARG);
+    else
+        standard_ExecutorRun(query, direction, count BH_ONCE_ARG);
+}
+
+/*
+ * What was planned inside a foreign key's query was planned without row security, and
+ * PostgreSQL would keep it for the next call of the same function by the same user.
+ */
+static void
+run_watched(QueryDesc *query, ScanDirection direction, uint64 count BH_ONCE_PARAM)
+{
+    bool done = false;
+
+    if (bh_context_mode() != BH_MODE_ROW || !InNoForceRLSOperation()) {
+        run(query, direction, count BH_ONCE_ARG);
+        return;
+    }
+    key_depth++;
+    PG_TRY();
+    {
+        run(query, direction, count BH_ONCE_ARG);
+        done = true;
+    }
+    PG_FINALLY();
+    {
+        if (--key_depth == 0 && (key_nested || !done)) {
+            key_nested = false;
+            ResetPlanCache();
+        }
+    }
+    PG_END_TRY();
+}
+
 void
 bh_rows_install(void)
 {
+    next_run = ExecutorRun_hook;
+    ExecutorRun_hook = run_watched;
     next_check = ExecutorCheckPerms_hook;
     ExecutorCheckPerms_hook = check_permissions;
 }

@@ -245,3 +245,67 @@ def test_a_login_finds_no_other_database(server):
         assert wire.start.code == "42501"
     with Wire(server.port, "bi44", pgserver.POOL_PASSWORD, "shared1") as wire:
         assert wire.query("SELECT bulkhead.tenant_no()").rows == [[["44"]]]
+
+
+# ---- a foreign key acts as the owner of the table, past row security, and so would triggers that fire before its rows change
+
+CASCADE = """
+    SET ROLE app_owner; SET search_path = app;
+    CREATE TABLE counters (tenant_no int PRIMARY KEY, n int);
+    CREATE TABLE lines (tenant_no int NOT NULL, id int, note int, PRIMARY KEY (tenant_no, id),
+        FOREIGN KEY (tenant_no, note) REFERENCES notes ON DELETE CASCADE ON UPDATE CASCADE);
+    CREATE FUNCTION seen() RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, pg_temp AS $$BEGIN
+        RETURN (SELECT string_agg(DISTINCT body, ',' ORDER BY body) FROM notes); END$$;
+    CREATE FUNCTION bump() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN UPDATE app.counters SET n = n - 1; RETURN OLD; END$$;
+    CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+        BEGIN RAISE NOTICE '%', app.seen(); EXCEPTION WHEN others THEN RAISE NOTICE 'refused: %', SQLSTATE; END; RETURN OLD; END$$;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON counters, lines TO bulkhead_row; RESET ROLE; RESET search_path;
+    SELECT bulkhead.protect('app.counters'); SELECT bulkhead.protect('app.lines');
+    INSERT INTO app.counters VALUES (42, 100), (43, 100); INSERT INTO app.lines VALUES (42, 1, 1), (43, 1, 1)"""
+COUNTERS = "SELECT n FROM app.counters ORDER BY tenant_no"
+
+
+@pytest.fixture(scope="module")
+def cascade(server):
+    server.sql(CASCADE)
+    yield server
+    server.sql("DROP TABLE app.lines, app.counters; DROP FUNCTION app.seen(), app.bump(), app.look()")
+
+
+@pytest.fixture
+def trigger(cascade):
+    def make(when, function):
+        cascade.sql(f"CREATE TRIGGER t {when} DELETE OR UPDATE ON app.lines FOR EACH ROW EXECUTE FUNCTION app.{function}()")
+    yield make
+    cascade.sql("DROP TRIGGER t ON app.lines")
+
+
+@pytest.mark.parametrize("text", ["DELETE FROM notes WHERE id = 1", "UPDATE notes SET id = -1 WHERE id = 1"])
+def test_a_cascade_does_not_reach_other_tenants_by_triggers(cascade, trigger, text):
+    trigger("BEFORE", "bump")
+    with pool(cascade) as wire:
+        answer = run(cascade, wire, 42, "acme", text)
+        assert answer.code == "TN005" and "AFTER trigger" in answer.errors[0]["H"], answer.errors
+        assert cascade.sql(COUNTERS) == [(100,), (100,)]
+        good = wire.pipeline([(ENTER, [cascade.token(42, "acme")]), ("DELETE FROM lines", []), ("SELECT n FROM counters", []), ("SELECT 1 / 0", [])])
+        assert good.rows[2] == [["99"]], good.errors  # positive control: not in a cascade
+
+
+def test_an_after_trigger_of_a_cascade_is_the_tenants(cascade, trigger):
+    trigger("AFTER", "bump")
+    with pool(cascade) as wire:
+        answer = wire.pipeline([(ENTER, [cascade.token(42, "acme")]), ("DELETE FROM notes WHERE id = 1", []), ("SELECT n FROM counters", []), ("SELECT count(*) FROM lines", []), ("SELECT 1 / 0", [])])
+        assert answer.rows[2:4] == [[["99"]], [["0"]]], answer.errors
+
+
+def test_a_plan_of_a_cascade_serves_nobody_else(cascade, trigger):
+    """PostgreSQL keeps it for the same user, and says nothing of row security."""
+    trigger("BEFORE", "look")
+    for first in ("DELETE FROM notes WHERE id = 1", "UPDATE notes SET id = -1 WHERE id = 1"):
+        with pool(cascade) as wire:
+            for _ in range(2):
+                answer = wire.pipeline([(ENTER, [cascade.token(42, "acme")]), (first, []), ("SELECT seen()", []), ("SELECT 1 / 0", [])])
+                assert answer.rows[2] == [["SECRET-A"]], answer.rows
+                assert [notice["M"] for notice in answer.notices] == ["refused: TN005"], answer.notices
+            for no, tenant, secret in ((43, "globex", "SECRET-B"), (42, "acme", "SECRET-A")):
+                assert run(cascade, wire, no, tenant, "SELECT seen()").rows[1] == [[secret]]
