@@ -198,7 +198,7 @@ def judge(edge, mutants, begin):
     found = {}
     for id, app in (("acme", edge.acme_app), ("globex", edge.globex_app)):
         for line, headers, _ in app.seen[begin[id]:]:
-            numbers = [value for name, value in headers if name == "X-Fuzz" and value.isdigit() and int(value) < len(mutants)]
+            numbers = [value[1:3] for name, value in headers if name == "X-Fuzz" and re.fullmatch("n[0-9]{2}n", value)]
             data = mutants[int(numbers[0])] if len(set(numbers)) == 1 else b"".join(mutants)
             wrong = check(id, line, headers, data)
             if wrong:
@@ -237,7 +237,7 @@ def test_no_mutant_reaches_a_wrong_tenant(edge):
             for i, data in enumerate(mutants):
                 for word, token in words.items():
                     data = data.replace(word, token)
-                jobs.append(pool.submit(send, edge, data.replace(b"@@N@@", b"%d" % i)))
+                jobs.append(pool.submit(send, edge, data.replace(b"@@N@@", b"n%02dn" % i)))
             for job in jobs:
                 job.result()
             time.sleep(0.01)
