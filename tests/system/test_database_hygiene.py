@@ -10,7 +10,7 @@ REFUSED = [
     "SELECT * FROM pg_stat_user_tables", "SELECT * FROM pg_stat_all_tables", "SELECT * FROM pg_stat_database", "SELECT * FROM pg_stat_activity", "SELECT * FROM pg_statio_all_tables",
     "SELECT pg_stat_get_live_tuples('t43.notes'::regclass)", "SELECT pg_relation_size('pg_class')", "SELECT pg_total_relation_size(1259)", "SELECT pg_database_size('shared1')",
     "SELECT pg_tablespace_size('pg_default')", "SELECT pg_indexes_size(1259)", "SELECT pg_table_size(1259)", "SELECT txid_current()", "SELECT pg_current_xact_id()",
-    "SELECT pg_current_snapshot()", "SELECT pg_current_wal_lsn()", "SELECT pg_walfile_name('0/1')", "SELECT pg_get_functiondef(1)", "SELECT pg_get_viewdef(1)", "SELECT pg_get_ruledef(1)",
+    "SELECT pg_current_snapshot()", "SELECT * FROM pg_control_checkpoint()", "SELECT pg_current_wal_lsn()", "SELECT pg_walfile_name('0/1')", "SELECT pg_get_functiondef(1)", "SELECT pg_get_viewdef(1)", "SELECT pg_get_ruledef(1)",
     "SELECT prosrc FROM pg_proc", "SELECT * FROM pg_proc", "SELECT p FROM pg_proc p", "SELECT ev_action FROM pg_rewrite", "SELECT * FROM pg_db_role_setting", "SELECT rolconfig FROM pg_roles",
     "SELECT useconfig FROM pg_user", "SELECT subname FROM pg_subscription", "SELECT * FROM pg_locks", "SELECT * FROM pg_prepared_xacts", "SELECT * FROM pg_prepared_statements",
     "SELECT * FROM pg_replication_slots", "SELECT lo_create(0)", "SELECT pg_advisory_lock(1)", "SELECT * FROM bulkhead.login", "SELECT * FROM bulkhead.own_database", "SELECT bulkhead.hygiene()",

@@ -31,7 +31,7 @@ BEGIN ATOMIC
         OR p.proname ~ '^pg_(relation|table|indexes|total_relation|database|tablespace)_size$'
         -- which blocks others write (17)
         OR p.proname IN ('pg_available_wal_summaries', 'pg_wal_summary_contents', 'pg_get_wal_summarizer_state')
-        OR p.proname ~ '^txid_' OR p.proname ~ '^pg_(current|last)_wal_' OR p.proname ~ '^pg_walfile_name'
+        OR p.proname ~ '^txid_' OR p.proname ~ '^pg_control_' OR p.proname ~ '^pg_(current|last)_wal_' OR p.proname ~ '^pg_walfile_name'
         OR p.proname IN ('pg_current_xact_id', 'pg_current_xact_id_if_assigned', 'pg_current_snapshot', 'pg_xact_status',
             'pg_last_committed_xact', 'pg_xact_commit_timestamp', 'pg_xact_commit_timestamp_origin', 'pg_last_xact_replay_timestamp')
         -- rows by their place, past row security
