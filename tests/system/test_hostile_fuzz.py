@@ -5,6 +5,7 @@ Two oracles: whatever arrives anywhere must be what `check` says of its bytes, a
 (plain ones only), it must arrive at exactly the tenant that the model says, or nowhere.
 """
 import concurrent.futures
+import ipaddress
 import json
 import os
 import pathlib
@@ -114,11 +115,18 @@ PLAIN = re.compile(rb"GET (/[A-Za-z0-9/_-]*)(\?[A-Za-z0-9/_=&-]*)? HTTP/1\.1\r\n
 STEERS = {"upgrade", "expect", "content-length", "transfer-encoding", "connection", "te", "range", "if-match"}
 
 
+def is_address(host):
+    try:
+        return ipaddress.IPv4Address(host) is not None
+    except ValueError:
+        return False
+
+
 def host_says(host):
     """(speaks, tenant): a host under the base domain names a tenant, the base domain and addresses say nothing."""
     host = host.lower().rpartition(":")[0] if re.search(r":[^\]]*$", host) else host.lower()
     host = host[:-1] if host.endswith(".") else host
-    if host == "localhost" or re.fullmatch(r"(\d+\.){3}\d+|\[[0-9a-f:]+\]", host):
+    if host == "localhost" or is_address(host):
         return False, None
     return True, host.removesuffix(".localhost") if host.endswith(".localhost") else None
 
