@@ -2,6 +2,7 @@
 
 And what of a server all its tenants share beside their rows: statistics, statement texts, the lock table, other databases.
 """
+import json
 import re
 import subprocess
 
@@ -95,6 +96,18 @@ def test_such_code_does_run(server, evil):
     evil(BAITS["index"])
     server.sql("SELECT count(*) FROM app.bait")
     assert server.sql(MIGHT) == [(True,)]
+
+
+def test_explaining_counts_as_the_owner(server, evil, tmp_path):
+    evil(BAITS["index"] + "; INSERT INTO app.bait VALUES (42, 1), (43, 2), (43, 3); GRANT SELECT ON app.bait TO bulkhead_row")
+    server.sql("SELECT bulkhead.protect('app.bait')")
+    env = {"PATH": "/usr/bin:/bin", "PGPASSWORD": "admin-secret", "HOME": str(tmp_path), "BULKHEAD_TENANT_TOKEN": server.token(42, "acme", use="job", life=600)}
+    done = subprocess.run([pgserver.PREFIX / "bin/bulkhead", "explain", "access", "--tenant", "acme", "--database", f"host=127.0.0.1 port={server.port} user=postgres dbname=shared1",
+                           "-o", "json", "SELECT * FROM bait"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    table, = json.loads(done.stdout)["items"]
+    assert (table["rows_visible"], table["rows_total"]) == (1, 3)
+    assert server.sql(MIGHT) == [(False,)]
 
 
 def test_counting_and_acting_is_for_the_owner_only(server):
