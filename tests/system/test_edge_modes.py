@@ -79,8 +79,8 @@ def test_path_without_any_host(edge):
 @pytest.mark.parametrize("line", ["GET /t/acme/", "GET http://localhost/t/acme/", "GET http://localhost/t/acme/x?y"])
 def test_request_without_headers_is_refused(edge, line):
     """HTTP/0.9: nginx has no list of headers then, and a path may name the tenant all the same."""
-    workers = edge.workers()
     assert seen(edge.raw(f"{line} HTTP/1.0\r\n{edge.bearer(edge.acme)}\r\n\r\n".encode()))[1]["x-tenant-id"] == "acme"
+    workers = edge.workers()
     with edge.connect() as sock:
         sock.sendall(line.encode() + b"\r\n")
         body = sock.makefile("rb").read()
