@@ -1,20 +1,27 @@
 #include "core/cookie.h"
 
-/* White space for us is whatever any browser may skip: also the control bytes. */
+/* What any browser may skip, control bytes too: under that a name is recognised. */
 static bool
 is_blank(char c)
 {
     return (unsigned char)c <= ' ' || c == 127;
 }
 
-static struct bh_str
-trim(struct bh_str text)
+/* What every browser skips: only under that a value is believed. */
+static bool
+is_space(char c)
 {
-    while (text.len > 0 && is_blank(text.data[0])) {
+    return c == ' ' || c == '\t';
+}
+
+static struct bh_str
+trim(struct bh_str text, bool (*skips)(char c))
+{
+    while (text.len > 0 && skips(text.data[0])) {
         text.data++;
         text.len--;
     }
-    while (text.len > 0 && is_blank(text.data[text.len - 1]))
+    while (text.len > 0 && skips(text.data[text.len - 1]))
         text.len--;
     return text;
 }
@@ -72,8 +79,8 @@ bh_cookie_confine(
         more = bh_str_cut(attributes, ';', &part, &rest);
         struct bh_str attribute = more ? part : attributes;
         bool pair = bh_str_cut(attribute, '=', &name, &value);
-        name = trim(pair ? name : attribute);
-        value = pair ? trim(value) : BH_STR("");
+        name = trim(pair ? name : attribute, is_blank);
+        value = pair ? trim(value, is_space) : BH_STR("");
         if (is_word(name, "domain") && !is_host(value, host)) {
             changed = true;
         } else if (prefix.len > 0 && is_word(name, "path")) {

@@ -184,7 +184,8 @@ render(struct out *out, const char *format, const struct values *values, size_t 
         if (*format == '\0')
             break;
         format += conversion(format, &place);
-        if (at < values->count && values->items[at].data != NULL) {
+        /* A format may use one place again and again, so there may be more of them than values. */
+        if (at < values->count && at < VALUES_MAX && values->items[at].data != NULL) {
             struct bh_str value = values->items[at];
 
             value.len = value.len < BH_REFUSAL_NAME_MAX ? value.len : BH_REFUSAL_NAME_MAX;

@@ -135,7 +135,8 @@ def main():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
-            old.unlink()
+            if not old.name.startswith("find-"):  # what a run found once is kept
+                old.unlink()
         for seed in seeds:
             (folder / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
 

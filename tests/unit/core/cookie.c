@@ -26,6 +26,12 @@ a_domain_wider_than_the_host_goes(void **state)
     check("s=1; Domain=globex.example.com", "", "s=1");
     check("s=1; Domain=", "", "s=1");
     check("s=1; Domain", "", "s=1");
+    check("s=1; Domain=\x0e"
+          "acme.example.com",
+        "", "s=1");
+    check("s=1; \x0b"
+          "Domain\x7f=example.com",
+        "", "s=1");
     check("s=1; Domain=example.com; Domain=acme.example.com", "", "s=1; Domain=acme.example.com");
     check("s=1; Domain=acme.example.com", "", "s=1; Domain=acme.example.com");
     check("s=1; Domain=.ACME.example.com; HttpOnly", "", "s=1; Domain=.ACME.example.com; HttpOnly");
