@@ -12,6 +12,9 @@ import pytest
 from database import ENTER, check_log, pool
 from pgwire import Wire
 
+needs_cli = pytest.mark.skipif(not (pgserver.PREFIX / "bin/bulkhead").exists(),
+                               reason="a build of the extension alone (tools/test-versions) has no command line")
+
 MIGHT = "SELECT rolcreatedb FROM pg_roles WHERE rolname = 'evil'"
 
 
@@ -98,6 +101,7 @@ def test_such_code_does_run(server, evil):
     assert server.sql(MIGHT) == [(True,)]
 
 
+@needs_cli
 def test_explaining_counts_as_the_owner(server, evil, tmp_path):
     evil(BAITS["index"] + "; INSERT INTO app.bait VALUES (42, 1), (43, 2), (43, 3); GRANT SELECT ON app.bait TO bulkhead_row")
     server.sql("SELECT bulkhead.protect('app.bait')")
@@ -158,6 +162,7 @@ def test_a_fix_is_the_sql_that_it_looks_like(server, evil, trap):
         server.sql('DROP FUNCTION IF EXISTS app.trap(); DROP TABLE IF EXISTS app."n USING btree ("')
 
 
+@needs_cli
 def test_the_script_of_adopt_is_the_sql_that_it_looks_like(server, tmp_path):
     server.sql("CREATE DATABASE adopted", database="postgres")
     server.sql(f"""CREATE SCHEMA "s; ALTER ROLE evil CREATEDB; --";
