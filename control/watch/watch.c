@@ -134,7 +134,10 @@ keep_on(void *arg)
         if (code == BH_OK)
             turn++;
         else if (!failed)
-            bh_log("watch", "the watch cannot go on for now: %s", err.detail);
+            bh_log("watch",
+                "self-checks and pruning failed and are tried again every %d ms; see bulkhead server "
+                "list: %s",
+                (int)watch->config.interval_ms, err.detail);
         failed = code != BH_OK;
         bh_watch_sleep(watch, watch->config.interval_ms);
     }
