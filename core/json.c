@@ -344,14 +344,30 @@ bh_json_parse(struct bh_str text, unsigned depth_max, struct bh_arena *arena,
 }
 
 const struct bh_json *
-bh_json_get(const struct bh_json *object, const char *name)
+bh_json_member(const struct bh_json *object, struct bh_str name)
 {
     if (object == NULL || object->kind != BH_JSON_OBJECT)
         return NULL;
     const struct bh_json *member = object->first;
-    while (member != NULL && !bh_str_is(member->name, name))
+    while (member != NULL && !bh_str_eq(member->name, name))
         member = member->next;
     return member;
+}
+
+const struct bh_json *
+bh_json_get(const struct bh_json *object, const char *name)
+{
+    return bh_json_member(object, bh_str_of(name));
+}
+
+bool
+bh_json_string(const struct bh_json *object, const char *name, struct bh_str *ret_text)
+{
+    const struct bh_json *member = bh_json_get(object, name);
+    if (member == NULL || member->kind != BH_JSON_STRING)
+        return false;
+    *ret_text = member->text;
+    return true;
 }
 
 bool

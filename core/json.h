@@ -52,6 +52,13 @@ enum bh_code bh_json_parse(struct bh_str text, unsigned depth_max, struct bh_are
  */
 const struct bh_json *bh_json_get(const struct bh_json *object, const char *name);
 
+/** bh_json_member(object, name): the same for a name that is no C string. */
+const struct bh_json *bh_json_member(const struct bh_json *object, struct bh_str name);
+
+/** bh_json_string(object, name, ret_text): the member as a string, borrowed; false where it is
+ * absent or something else. */
+bool bh_json_string(const struct bh_json *object, const char *name, struct bh_str *ret_text);
+
 /**
  * bh_json_int(value, ret_number):
  * Is ${value} a number written as an integer (optional minus, digits only) that

@@ -56,8 +56,9 @@ bh_jwk_alg_find(struct bh_str name, enum bh_jwk_alg *ret_alg)
 static struct bh_str
 text_of(const struct bh_json *object, const char *name)
 {
-    const struct bh_json *member = bh_json_get(object, name);
-    return member != NULL && member->kind == BH_JSON_STRING ? member->text : BH_STR("");
+    struct bh_str text = BH_STR("");
+    (void)bh_json_string(object, name, &text);
+    return text;
 }
 
 static bool

@@ -28,21 +28,11 @@ read_part(
 }
 
 static bool
-text_of(const struct bh_json *object, const char *name, struct bh_str *ret_text)
-{
-    const struct bh_json *member = bh_json_get(object, name);
-    if (member == NULL || member->kind != BH_JSON_STRING)
-        return false;
-    *ret_text = member->text;
-    return true;
-}
-
-static bool
 typ_allowed(const struct bh_json *header)
 {
     struct bh_str typ;
     return bh_json_get(header, "typ") == NULL ||
-           (text_of(header, "typ", &typ) &&
+           (bh_json_string(header, "typ", &typ) &&
                (bh_str_is(typ, "JWT") || bh_str_is(typ, "jwt") || bh_str_is(typ, "at+jwt") ||
                    bh_str_is(typ, "application/at+jwt")));
 }
@@ -53,7 +43,7 @@ read_header(const struct bh_json *header, struct bh_jwt *jwt, struct bh_error *e
     /* Keys come from the issuer's set, and what we do not understand we do not accept. */
     static const char *const refused[] = {"crit", "jwk", "jku", "x5c", "x5u", "zip", "b64"};
     struct bh_str alg;
-    if (!text_of(header, "alg", &alg) || !bh_jwk_alg_find(alg, &jwt->alg))
+    if (!bh_json_string(header, "alg", &alg) || !bh_jwk_alg_find(alg, &jwt->alg))
         return invalid(err, "its alg is not RS256, ES256 or EdDSA");
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
         if (bh_json_get(header, refused[i]) != NULL)
@@ -63,7 +53,7 @@ read_header(const struct bh_json *header, struct bh_jwt *jwt, struct bh_error *e
         return invalid(err, "its typ is not JWT");
     jwt->kid = BH_STR("");
     if (bh_json_get(header, "kid") != NULL &&
-        (!text_of(header, "kid", &jwt->kid) || jwt->kid.len == 0))
+        (!bh_json_string(header, "kid", &jwt->kid) || jwt->kid.len == 0))
         return invalid(err, "its kid is no string");
     return BH_OK;
 }
@@ -85,9 +75,9 @@ read_claims(const struct bh_json *claims, struct bh_jwt *jwt, struct bh_error *e
 {
     jwt->claims = claims;
     jwt->sub = BH_STR("");
-    if (!text_of(claims, "iss", &jwt->issuer))
+    if (!bh_json_string(claims, "iss", &jwt->issuer))
         return invalid(err, "its iss is no string");
-    if (bh_json_get(claims, "sub") != NULL && !text_of(claims, "sub", &jwt->sub))
+    if (bh_json_get(claims, "sub") != NULL && !bh_json_string(claims, "sub", &jwt->sub))
         return invalid(err, "its sub is no string");
     if (!time_of(claims, "exp", true, &jwt->exp_s))
         return invalid(err, "its exp is no integer");
@@ -161,30 +151,18 @@ bh_jwt_check(const struct bh_jwt *jwt, const struct bh_jwks *jwks, const struct 
     return BH_OK;
 }
 
-static const struct bh_json *
-member_of(const struct bh_json *object, struct bh_str name)
-{
-    if (object->kind != BH_JSON_OBJECT)
-        return NULL;
-    for (const struct bh_json *member = object->first; member != NULL; member = member->next) {
-        if (bh_str_eq(member->name, name))
-            return member;
-    }
-    return NULL;
-}
-
 const struct bh_json *
 bh_jwt_claim(const struct bh_jwt *jwt, struct bh_str path)
 {
-    const struct bh_json *found = member_of(jwt->claims, path);
+    const struct bh_json *found = bh_json_member(jwt->claims, path);
     const struct bh_json *at = jwt->claims;
     struct bh_str name, rest;
     if (found != NULL)
         return found;
     for (int depth = 0; at != NULL && depth < PATH_DEPTH; depth++) {
         if (!bh_str_cut(path, '.', &name, &rest))
-            return member_of(at, path);
-        at = member_of(at, name);
+            return bh_json_member(at, path);
+        at = bh_json_member(at, name);
         path = rest;
     }
     return NULL;

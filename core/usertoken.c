@@ -29,22 +29,11 @@ read_part(struct bh_str text, struct bh_arena *arena, const char *name, struct b
     return code;
 }
 
-/* The member ${name} as a string; false where it is absent or something else. */
-static bool
-get_text(const struct bh_json *object, const char *name, struct bh_str *ret_text)
-{
-    const struct bh_json *member = bh_json_get(object, name);
-    if (member == NULL || member->kind != BH_JSON_STRING)
-        return false;
-    *ret_text = member->text;
-    return true;
-}
-
 static bool
 get_text_that_is(const struct bh_json *object, const char *name, const char *value)
 {
     struct bh_str text;
-    return get_text(object, name, &text) && bh_str_is(text, value);
+    return bh_json_string(object, name, &text) && bh_str_is(text, value);
 }
 
 static bool
@@ -82,7 +71,7 @@ read_header(const struct bh_json *header, struct bh_usertoken *token, struct bh_
         return invalid(err, "its typ is not " TYPE);
     if (bh_json_get(header, "crit") != NULL)
         return invalid(err, "it has a crit");
-    if (!get_text(header, "kid", &kid) || !read_kid(kid, &token->kid))
+    if (!bh_json_string(header, "kid", &kid) || !read_kid(kid, &token->kid))
         return invalid(err, "its kid is wrong");
     return BH_OK;
 }
@@ -111,7 +100,7 @@ read_optional_claims(
     if (roles != NULL && !is_list_of_strings(roles))
         return invalid(err, "its roles are no array of strings");
     if (bh_json_get(payload, "scope") != NULL &&
-        (!get_text(payload, "scope", &token->scope) || !bh_token_scope_valid(token->scope)))
+        (!bh_json_string(payload, "scope", &token->scope) || !bh_token_scope_valid(token->scope)))
         return invalid(err, "its scope is wrong");
     return BH_OK;
 }
@@ -119,14 +108,14 @@ read_optional_claims(
 static enum bh_code
 read_claims(const struct bh_json *payload, struct bh_usertoken *token, struct bh_error *err)
 {
-    if (!get_text(payload, "iss", &token->issuer))
+    if (!bh_json_string(payload, "iss", &token->issuer))
         return invalid(err, "its iss is no string");
-    if (!get_text(payload, "aud", &token->audience))
+    if (!bh_json_string(payload, "aud", &token->audience))
         return invalid(err, "its aud is no string");
-    if (!get_text(payload, "tenant", &token->tenant) ||
+    if (!bh_json_string(payload, "tenant", &token->tenant) ||
         bh_tenant_id_check(token->tenant, NULL) != BH_OK)
         return invalid(err, "its tenant is no tenant id");
-    if (!get_text(payload, "sub", &token->sub) || !bh_token_word_valid(token->sub))
+    if (!bh_json_string(payload, "sub", &token->sub) || !bh_token_word_valid(token->sub))
         return invalid(err, "its sub is wrong");
     if (!get_time(payload, "iat", &token->iat_s))
         return invalid(err, "its iat is wrong");
