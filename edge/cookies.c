@@ -29,7 +29,6 @@ confine(ngx_http_request_t *r, ngx_str_t *value, struct bh_str host, struct bh_s
 bool
 bh_edge_cookies(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
 {
-    static const char name[] = "set-cookie";
     struct bh_str prefix = {(const char *)ctx->prefix.data, ctx->prefix.len};
     /* On the base domain itself any Domain would reach the tenants under it. */
     struct bh_str host = {
@@ -37,9 +36,7 @@ bh_edge_cookies(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
     for (ngx_list_part_t *part = &r->headers_out.headers.part; part != NULL; part = part->next) {
         ngx_table_elt_t *headers = part->elts;
         for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            if (headers[i].hash != 0 && headers[i].key.len == sizeof(name) - 1 &&
-                ngx_strncasecmp(headers[i].key.data, (u_char *)(uintptr_t)name, sizeof(name) - 1) ==
-                    0 &&
+            if (bh_edge_header_is(&headers[i], "set-cookie") &&
                 !confine(r, &headers[i].value, host, prefix)) {
                 return false;
             }

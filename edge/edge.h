@@ -196,6 +196,23 @@ bool bh_edge_headers_clean(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
  */
 bool bh_edge_headers_inject(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str token);
 
+/** bh_edge_header_is(header, name): has it that name, in whatever case?  Inline: asked of every
+ * header of every answer. */
+static inline bool
+bh_edge_header_is(const ngx_table_elt_t *header, const char *name)
+{
+    size_t len = ngx_strlen(name);
+    return header->hash != 0 && header->key.len == len &&
+           ngx_strncasecmp(header->key.data, (u_char *)(uintptr_t)name, len) == 0;
+}
+
+/**
+ * bh_edge_header_only(list, name, ret_count):
+ * The value of the header of that name, borrowed, and how many there are; data is
+ * NULL unless there is exactly one.
+ */
+ngx_str_t bh_edge_header_only(ngx_list_t *list, const char *name, ngx_uint_t *ret_count);
+
 /** bh_edge_header_out(r, name, value): add a response header; ${value} must outlive the request. */
 ngx_table_elt_t *bh_edge_header_out(ngx_http_request_t *r, const char *name, ngx_str_t value);
 

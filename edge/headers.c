@@ -393,6 +393,23 @@ bh_edge_headers_inject(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh
            add(r, DATABASE, from(ctx->tenant.database));
 }
 
+ngx_str_t
+bh_edge_header_only(ngx_list_t *list, const char *name, ngx_uint_t *ret_count)
+{
+    ngx_str_t value = {0, NULL};
+    *ret_count = 0;
+    for (ngx_list_part_t *part = &list->part; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            if (bh_edge_header_is(&headers[i], name)) {
+                value = headers[i].value;
+                ++*ret_count;
+            }
+        }
+    }
+    return *ret_count == 1 ? value : (ngx_str_t){0, NULL};
+}
+
 ngx_table_elt_t *
 bh_edge_header_out(ngx_http_request_t *r, const char *name, ngx_str_t value)
 {

@@ -100,22 +100,9 @@ strip_prefix(ngx_http_request_t *r, struct bh_edge_ctx *ctx, size_t label_len)
 static enum bh_code
 by_header(ngx_http_request_t *r, struct bh_str *ret_label)
 {
-    static const char name[] = "x-tenant-id";
-    *ret_label = (struct bh_str){NULL, 0};
-    for (ngx_list_part_t *part = &r->headers_in.headers.part; part != NULL; part = part->next) {
-        ngx_table_elt_t *headers = part->elts;
-        for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            if (headers[i].key.len != sizeof(name) - 1 ||
-                ngx_memcmp(headers[i].lowcase_key, name, sizeof(name) - 1) != 0) {
-                continue;
-            }
-            if (ret_label->data != NULL) {
-                return BH_E_TENANT_CONFLICT;
-            }
-            *ret_label = text_of(headers[i].value);
-        }
-    }
-    return BH_OK;
+    ngx_uint_t count;
+    *ret_label = text_of(bh_edge_header_only(&r->headers_in.headers, "X-Tenant-ID", &count));
+    return count > 1 ? BH_E_TENANT_CONFLICT : BH_OK;
 }
 
 /* ---- together ---- */

@@ -11,32 +11,11 @@
 #define ACCEPT_LEN 28 /* base64 of a SHA-1 */
 #define SHA1_LEN 20
 
-static bool
-is_named(const ngx_table_elt_t *header, const char *name)
-{
-    size_t len = ngx_strlen(name);
-    return header->hash != 0 && header->key.len == len &&
-           ngx_strncasecmp(header->key.data, (u_char *)(uintptr_t)name, len) == 0;
-}
-
-/* The value of the only header of that name; data is NULL where there is none or more than one. */
 static ngx_str_t
 only(ngx_list_t *list, const char *name)
 {
-    ngx_str_t value = {0, NULL};
-    for (ngx_list_part_t *part = &list->part; part != NULL; part = part->next) {
-        ngx_table_elt_t *headers = part->elts;
-        for (ngx_uint_t i = 0; i < part->nelts; i++) {
-            if (!is_named(&headers[i], name)) {
-                continue;
-            }
-            if (value.data != NULL) {
-                return (ngx_str_t){0, NULL};
-            }
-            value = headers[i].value;
-        }
-    }
-    return value;
+    ngx_uint_t count;
+    return bh_edge_header_only(list, name, &count);
 }
 
 static bool
