@@ -77,9 +77,11 @@ def exchange(sock, size):
 
 def wait(check, seconds=LAG_S):
     deadline = time.monotonic() + seconds
-    while not check() and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if check():
+            return True
         time.sleep(0.05)
-    return check()
+    return False
 
 
 def ended(sock, seconds=LAG_S):

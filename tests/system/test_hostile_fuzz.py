@@ -152,6 +152,7 @@ def model(data):
     if match := re.match(r"/t/([^/]*)", path):
         says.append((True, match[1]))
         path = path[match.end():] or "/"
+        query = "" if query == "?" else query  # nginx writes a normalised path anew, an empty query without its mark
     says += [(True, value) for value in named.get("x-tenant-id", [])]
     names = {tenant for speaks, tenant in says if speaks}
     if len(names) != 1 or len(named.get("x-tenant-id", [])) > 1 or not names <= TENANTS.keys():
