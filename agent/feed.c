@@ -44,6 +44,16 @@ need_transaction(struct reader *reader, struct bh_error *err)
 }
 
 static enum bh_code
+apply(struct bh_snapshot_writer *writer, const struct bh_feed_line *line, struct bh_error *err)
+{
+    if (line->kind == BH_LINE_DOCUMENT)
+        return bh_writer_document(writer, line->name, line->version, line->body, err);
+    if (line->kind == BH_LINE_RECORD)
+        return bh_writer_put(writer, &line->facts, err);
+    return bh_writer_remove(writer, line->no, (uint32_t)line->version, err);
+}
+
+static enum bh_code
 take_row(struct reader *reader, const struct bh_feed_line *line, struct bh_error *err)
 {
     if (reader->replacing && !reader->started)
@@ -57,11 +67,7 @@ take_row(struct reader *reader, const struct bh_feed_line *line, struct bh_error
         return bh_fail(err, BH_E_INVALID, "feed: row %llu came after row %llu",
             (unsigned long long)line->seq, (unsigned long long)reader->seq);
     BH_TRY(need_transaction(reader, err));
-    struct bh_snapshot_writer *writer = reader->node->writer;
-    enum bh_code code = line->kind == BH_LINE_RECORD
-                            ? bh_writer_put(writer, &line->facts, err)
-                            : bh_writer_remove(writer, line->no, line->version, err);
-    BH_TRY(code);
+    BH_TRY(apply(reader->node->writer, line, err));
     reader->rows++;
     if (!reader->replacing)
         reader->seq = line->seq;

@@ -5,6 +5,7 @@
 
 #define ENDPOINT_MAX 128
 #define ENDPOINTS_MAX 64
+#define DOMAINS_MAX 64
 
 static enum bh_code
 wrong(struct bh_error *err, const char *name, const char *expected)
@@ -115,6 +116,50 @@ get_endpoints(const struct bh_json *object, struct bh_arena *arena, struct bh_st
     return BH_OK;
 }
 
+static bool
+domain_valid(struct bh_str s)
+{
+    bool ok = s.len >= 1 && s.len <= BH_DOMAIN_MAX;
+    for (size_t i = 0; ok && i < s.len; i++) {
+        char c = s.data[i];
+        ok = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
+    }
+    return ok;
+}
+
+/* Optional: a tenant without any has no such member. */
+static enum bh_code
+get_domains(const struct bh_json *object, struct bh_arena *arena, struct bh_str *ret_text,
+    struct bh_error *err)
+{
+    const struct bh_json *list = bh_json_get(object, "domains");
+    struct bh_buf buf;
+    unsigned count = 0;
+    if (!list)
+        return BH_OK;
+    if (list->kind != BH_JSON_ARRAY)
+        return wrong(err, "domains", "an array");
+    bh_buf_init_arena(&buf, arena, DOMAINS_MAX * (BH_DOMAIN_MAX + 1) + 1);
+    for (const struct bh_json *item = list->first; item; item = item->next) {
+        if (item->kind != BH_JSON_STRING || !domain_valid(item->text) || ++count > DOMAINS_MAX)
+            return wrong(err, "domains", "up to 64 host names in lower case");
+        if (buf.len)
+            bh_buf_putc(&buf, ' ');
+        bh_buf_str_add(&buf, item->text);
+    }
+    if (!bh_buf_ok(&buf))
+        return bh_fail(err, BH_E_NO_MEMORY, "no memory for domains");
+    *ret_text = bh_buf_str(&buf);
+    return BH_OK;
+}
+
+/* Optional too: without one the tenant has the edge's defaults. */
+static enum bh_code
+get_policy(const struct bh_json *object, struct bh_str *ret_text, struct bh_error *err)
+{
+    return bh_json_get(object, "policy") ? get_name(object, "policy", ret_text, err) : BH_OK;
+}
+
 static enum bh_code
 get_state(const struct bh_json *object, enum bh_tenant_state *ret_state, struct bh_error *err)
 {
@@ -139,6 +184,8 @@ read_record(const struct bh_json *record, struct bh_arena *arena, struct bh_tena
     BH_TRY(get_name(record, "database", &facts->names[BH_NAME_DATABASE], err));
     BH_TRY(get_name(record, "cell", &facts->names[BH_NAME_CELL], err));
     BH_TRY(get_name(record, "tier", &facts->names[BH_NAME_TIER], err));
+    BH_TRY(get_policy(record, &facts->names[BH_NAME_POLICY], err));
+    BH_TRY(get_domains(record, arena, &facts->domains, err));
     return get_endpoints(record, arena, &facts->names[BH_NAME_ENDPOINTS], err);
 }
 
@@ -148,7 +195,7 @@ read_row(const struct bh_json *root, const struct bh_json *record, struct bh_are
 {
     uint64_t no;
     BH_TRY(get_uint(root, "no", 1, INT32_MAX, &no, err));
-    BH_TRY(get_uint(root, "version", 1, INT64_MAX, &line->version, err));
+    BH_TRY(get_uint(root, "version", 1, UINT32_MAX, &line->version, err));
     line->no = (int32_t)no;
     if (record->kind == BH_JSON_NULL) {
         line->kind = BH_LINE_TOMBSTONE;
@@ -158,8 +205,26 @@ read_row(const struct bh_json *root, const struct bh_json *record, struct bh_are
         return wrong(err, "record", "an object or null");
     line->kind = BH_LINE_RECORD;
     line->facts.no = line->no;
-    line->facts.version = line->version;
+    line->facts.version = (uint32_t)line->version;
     return read_record(record, arena, &line->facts, err);
+}
+
+/* Its content is the edge's business: what it cannot use stops one tenant, never the feed. */
+static enum bh_code
+read_document(const struct bh_json *root, struct bh_feed_line *line, struct bh_error *err)
+{
+    const struct bh_json *body = bh_json_get(root, "body");
+    line->kind = BH_LINE_DOCUMENT;
+    BH_TRY(get_uint(root, "version", 1, INT64_MAX, &line->version, err));
+    BH_TRY(get_text(root, "document", &line->name, err));
+    if (line->name.len == 0 || line->name.len > BH_DOCUMENT_NAME_MAX)
+        return wrong(err, "document", "a name of 1 to 255 bytes");
+    if (!body || (body->kind != BH_JSON_NULL && body->kind != BH_JSON_STRING) ||
+        body->text.len > BH_DOCUMENT_MAX)
+        return wrong(err, "body", "a string of at most 64 KiB, or null");
+    if (body->kind == BH_JSON_STRING)
+        line->body = body->text;
+    return BH_OK;
 }
 
 static enum bh_code
@@ -192,6 +257,8 @@ bh_feed_line_parse(
     enum bh_code code = BH_OK;
     if (record)
         code = read_row(root, record, arena, &line, err);
+    else if (bh_json_get(root, "document"))
+        code = read_document(root, &line, err);
     else if (bh_json_get(root, "format"))
         code = read_start(root, &line, err);
     else

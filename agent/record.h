@@ -18,6 +18,7 @@
 enum bh_line_kind {
     BH_LINE_RECORD,    /* a tenant's record */
     BH_LINE_TOMBSTONE, /* the tenant is gone from this cell */
+    BH_LINE_DOCUMENT,  /* a document, or that it is gone */
     BH_LINE_HEAD,      /* heartbeat */
     BH_LINE_START,     /* first line of a snapshot */
 };
@@ -30,6 +31,8 @@ struct bh_feed_line {
     int32_t no;
     uint64_t version;
     struct bh_tenant_facts facts; /* of BH_LINE_RECORD; its strings live in the arena */
+    struct bh_str name;           /* of BH_LINE_DOCUMENT */
+    struct bh_str body;           /* its JSON; data NULL: it is gone */
 };
 
 /** bh_feed_line_parse(text, arena, ret_line, err): BH_E_BAD_REQUEST or BH_E_INVALID says which

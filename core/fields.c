@@ -189,10 +189,71 @@ read_uint(const struct walk *walk, const struct bh_field *field, const struct bh
 }
 
 static void
+read_bool(const struct walk *walk, const struct bh_field *field, const struct bh_json *value)
+{
+    bool flag = value->kind == BH_JSON_TRUE;
+
+    if (value->kind != BH_JSON_TRUE && value->kind != BH_JSON_FALSE)
+        report(walk, value, value->name, "must be true or false");
+    else
+        put(walk, field, &flag, sizeof(flag));
+}
+
+static void
+report_count(const struct walk *walk, const struct bh_field *field, const struct bh_json *value,
+    int64_t count)
+{
+    char detail[96];
+
+    (void)snprintf(detail, sizeof(detail), "must have at most %lld items, has %lld",
+        (long long)field->max, (long long)count);
+    report(walk, value, value->name, detail);
+}
+
+static void
+check_word(const struct walk *walk, const struct bh_field *field, const struct bh_json *item,
+    int64_t index)
+{
+    struct bh_error err;
+    const char *pointer, *detail = NULL;
+
+    if (walk->issues == NULL)
+        return;
+    if (item->kind != BH_JSON_STRING)
+        detail = "must be a string";
+    else if (field->rule != NULL && field->rule(item->text, &err) != BH_OK)
+        detail = err.detail;
+    if (detail == NULL)
+        return;
+    pointer = bh_arena_printf(
+        walk->issues->arena, "%s/%s/%lld", walk->pointer, field->name, (long long)index);
+    if (pointer == NULL)
+        walk->issues->failed = true;
+    else
+        (void)bh_issues_add(walk->issues, BH_ISSUE_VALUE, item, pointer, detail);
+}
+
+static void
+read_words(const struct walk *walk, const struct bh_field *field, const struct bh_json *value)
+{
+    int64_t count = 0;
+
+    if (value->kind != BH_JSON_ARRAY) {
+        report(walk, value, value->name, "must be an array of strings");
+        return;
+    }
+    for (const struct bh_json *item = value->first; item != NULL; item = item->next)
+        check_word(walk, field, item, count++);
+    if (count > field->max)
+        report_count(walk, field, value, count);
+    else
+        put(walk, field, &value, sizeof(value));
+}
+
+static void
 read_list(const struct walk *walk, const struct bh_field *field, const struct bh_json *value)
 {
     struct walk inner = {.issues = walk->issues};
-    char detail[96];
     int64_t count = 0;
 
     if (value->kind != BH_JSON_ARRAY) {
@@ -209,13 +270,10 @@ read_list(const struct walk *walk, const struct bh_field *field, const struct bh
         else
             walk->issues->failed = true;
     }
-    if (count > field->max) {
-        (void)snprintf(detail, sizeof(detail), "must have at most %lld items, has %lld",
-            (long long)field->max, (long long)count);
-        report(walk, value, value->name, detail);
-        return;
-    }
-    put(walk, field, &value, sizeof(value));
+    if (count > field->max)
+        report_count(walk, field, value, count);
+    else
+        put(walk, field, &value, sizeof(value));
 }
 
 static void
@@ -232,6 +290,12 @@ read_value(const struct walk *walk, const struct bh_field *field, const struct b
         break;
     case BH_FIELD_UINT:
         read_uint(walk, field, value);
+        break;
+    case BH_FIELD_BOOL:
+        read_bool(walk, field, value);
+        break;
+    case BH_FIELD_WORDS:
+        read_words(walk, field, value);
         break;
     case BH_FIELD_OBJECT:
         if (walk->issues != NULL)
@@ -283,7 +347,14 @@ void
 bh_fields_read(const struct bh_fields *fields, const struct bh_json *value, void *target,
     struct bh_issues *issues)
 {
-    const struct walk walk = {.issues = issues, .pointer = "", .target = target};
+    bh_fields_read_at(fields, value, "", target, issues);
+}
+
+void
+bh_fields_read_at(const struct bh_fields *fields, const struct bh_json *value, const char *at,
+    void *target, struct bh_issues *issues)
+{
+    const struct walk walk = {.issues = issues, .pointer = at, .target = target};
 
     read_object(&walk, fields, value);
 }

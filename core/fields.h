@@ -21,6 +21,9 @@ enum bh_field_kind {
     BH_FIELD_STRING, /* a struct bh_str at offset; min and max count characters */
     BH_FIELD_INT,    /* an int64_t at offset; digits only, min to max */
     BH_FIELD_UINT,   /* a uint64_t at offset; digits only, the whole range */
+    BH_FIELD_BOOL,   /* a bool at offset */
+    BH_FIELD_WORDS,  /* a const struct bh_json * at offset: an array of at most max strings, each by
+                        the  rule */
     BH_FIELD_OBJECT, /* fields of its own, read into the same struct */
     BH_FIELD_LIST,   /* a const struct bh_json * at offset: an array of at most max objects */
     BH_FIELD_TREE,   /* a const struct bh_json * at offset: any object */
@@ -36,7 +39,8 @@ struct bh_field {
     int64_t min;
     int64_t max;
     size_t offset; /* where the value goes in the struct that is filled */
-    /* A string's further rule (may be NULL): BH_E_INVALID, detail continues the field's name. */
+    /* A string's (or word's) further rule (may be NULL): BH_E_INVALID, detail continues the field's
+     * name. */
     enum bh_code (*rule)(struct bh_str text, struct bh_error *err);
     const struct bh_fields *fields; /* of an object, or of each object of a list */
 };
@@ -99,6 +103,13 @@ enum bh_code bh_issues_code(const struct bh_issues *issues, struct bh_error *err
  */
 void bh_fields_read(const struct bh_fields *fields, const struct bh_json *value, void *target,
     struct bh_issues *issues);
+
+/**
+ * bh_fields_read_at(fields, value, at, target, issues):
+ * The same for an object inside the document, whose pointer is ${at}.
+ */
+void bh_fields_read_at(const struct bh_fields *fields, const struct bh_json *value, const char *at,
+    void *target, struct bh_issues *issues);
 
 /**
  * bh_fields_take(fields, value, target):

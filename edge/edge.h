@@ -25,6 +25,7 @@
 #include "core/error.h"
 #include "core/key.h"
 #include "core/meter.h"
+#include "core/policy.h"
 #include "core/str.h"
 #include "core/tenant.h"
 #include "snapshot/keyring.h"
@@ -62,6 +63,17 @@ struct bh_edge_server {
 
 struct bh_edge_endpoints;
 
+/* A policy that was read; made and freed by policy.c. */
+struct bh_edge_policy {
+    struct bh_policy policy;
+    uint32_t number; /* of its name */
+    uint64_t version;
+    uint64_t generation; /* of the snapshot file */
+    unsigned holders;
+    bool usable;
+    struct bh_chunks chunks; /* where it lives */
+};
+
 /* A tenant's record and what it names. */
 struct bh_edge_tenant {
     struct bh_record record;
@@ -72,14 +84,16 @@ struct bh_edge_tenant {
     struct bh_str database;
     struct bh_str cell;
     struct bh_edge_endpoints *endpoints; /* NULL: none that can be used */
+    struct bh_edge_policy *policy;       /* held; NULL: missing or unusable */
     uint32_t rate;                       /* of this edge: the record's by its share */
     uint32_t burst;
-    char policy[40]; /* what RateLimit-Policy says */
-    size_t policy_len;
+    char rate_policy[40]; /* what RateLimit-Policy says */
+    size_t rate_policy_len;
 };
 
 struct bh_edge_ctx {
     struct bh_edge_tenant tenant;
+    const struct bh_route *route; /* of the tenant's policy that the request matches, or NULL */
     struct bh_slot *slot;
     const struct bh_counters *counters; /* where the slot lies */
     u_char request_id[32]; /* hexadecimal digits; also the trace id of a trace begun here */
@@ -173,9 +187,24 @@ enum bh_code bh_edge_resolve(
 /**
  * bh_edge_tenant(id, ret_tenant, log):
  * Tenant ${id} as the snapshot shows it, from the worker's memory where nothing
- * was committed since; between begin and end.  False where there is none.
+ * was committed since; between begin and end.  False where there is none.  ${ret_tenant} holds its
+ * policy: the request's context gives it back when it ends.
  */
 bool bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *log);
+
+/* ---- policy.c ---- */
+
+/**
+ * bh_edge_policy_find(number, log):
+ * The policy whose name has that interned number (0: all defaults), as the snapshot has it now;
+ * between begin and end.  NULL where its document is missing or cannot be read (logged).  Hold it
+ * to keep it.
+ */
+struct bh_edge_policy *bh_edge_policy_find(uint32_t number, ngx_log_t *log);
+
+/** bh_edge_policy_hold(policy) / bh_edge_policy_drop(policy): NULL is fine; hold returns it. */
+struct bh_edge_policy *bh_edge_policy_hold(struct bh_edge_policy *policy);
+void bh_edge_policy_drop(struct bh_edge_policy *policy);
 
 /* ---- headers.c ---- */
 

@@ -43,12 +43,12 @@ static bool
 add_headers(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_bucket_answer answer)
 {
     static const char left[] = "\"default\";r=";
-    size_t policy_len = ctx->tenant.policy_len;
+    size_t policy_len = ctx->tenant.rate_policy_len;
     u_char *text = ngx_pnalloc(r->pool, policy_len + sizeof(left) + 40);
     if (text == NULL) {
         return false;
     }
-    ngx_memcpy(text, ctx->tenant.policy, policy_len);
+    ngx_memcpy(text, ctx->tenant.rate_policy, policy_len);
     ngx_str_t policy = {policy_len, text};
     ngx_str_t state = {0, text + policy_len};
     u_char *end = ngx_cpymem(state.data, left, sizeof(left) - 1);

@@ -162,11 +162,12 @@ bh_edge_arena(ngx_http_request_t *r)
     return (struct bh_arena){.alloc = arena_alloc, .host = r->pool};
 }
 
-/* Never does anything: its address marks our entry in the list of pool cleanups. */
+/* Its address also marks our entry in the list of pool cleanups. */
 static void
 ctx_marker(void *data)
 {
-    (void)data;
+    struct bh_edge_ctx *ctx = data;
+    bh_edge_policy_drop(ctx->tenant.policy);
 }
 
 struct bh_edge_ctx *
@@ -193,9 +194,10 @@ bh_edge_ctx_make(ngx_http_request_t *r)
     if (ctx != NULL) {
         return ctx;
     }
-    ngx_pool_cleanup_t *marker = ngx_pool_cleanup_add(r->pool, sizeof(*ctx));
     uint8_t id[sizeof(ctx->request_id) / 2];
-    if (marker == NULL || !bh_edge_random(id, sizeof(id))) {
+    ngx_pool_cleanup_t *marker =
+        bh_edge_random(id, sizeof(id)) ? ngx_pool_cleanup_add(r->pool, sizeof(*ctx)) : NULL;
+    if (marker == NULL) {
         return NULL;
     }
     ctx = marker->data;

@@ -190,6 +190,10 @@ check_tenant(struct bh_edge_ctx *ctx, const char **ret_reason)
         *ret_reason = "the tenant has no place to serve it yet";
         return BH_E_NOT_READY;
     }
+    if (ctx->tenant.policy == NULL) {
+        *ret_reason = "the tenant's policy is missing or cannot be read";
+        return BH_E_NOT_READY;
+    }
     return BH_OK;
 }
 

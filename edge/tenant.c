@@ -38,12 +38,12 @@ take_limit(struct bh_edge_tenant *tenant)
     tenant->rate = clamp((uint64_t)tenant->record.rate * tenant->record.share / 1000);
     tenant->burst = clamp(tenant->record.burst);
     struct bh_buf text;
-    bh_buf_init(&text, tenant->policy, sizeof(tenant->policy));
+    bh_buf_init(&text, tenant->rate_policy, sizeof(tenant->rate_policy));
     bh_buf_puts(&text, "\"default\";q=");
     bh_buf_int(&text, tenant->burst);
     bh_buf_puts(&text, ";w=");
     bh_buf_int(&text, ((int64_t)tenant->burst + tenant->rate - 1) / tenant->rate);
-    tenant->policy_len = bh_buf_ok(&text) ? text.len : 0;
+    tenant->rate_policy_len = bh_buf_ok(&text) ? text.len : 0;
 }
 
 static bool
@@ -60,6 +60,7 @@ read_tenant(struct bh_str id, struct bh_edge_tenant *tenant, ngx_log_t *log)
     tenant->database = bh_edge_name(BH_NAME_DATABASE, numbers[BH_NAME_DATABASE]);
     tenant->cell = bh_edge_name(BH_NAME_CELL, numbers[BH_NAME_CELL]);
     tenant->endpoints = bh_edge_endpoints(numbers[BH_NAME_ENDPOINTS], log);
+    tenant->policy = bh_edge_policy_hold(bh_edge_policy_find(numbers[BH_NAME_POLICY], log));
     take_limit(tenant);
     return true;
 }
@@ -79,6 +80,8 @@ bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *l
     if (place->txn != txn || place->generation != bh_edge.generation || tenant->id_len != id.len ||
         memcmp(tenant->id, id.data, id.len) != 0) {
         place->txn = 0;
+        bh_edge_policy_drop(tenant->policy);
+        tenant->policy = NULL;
         if (!read_tenant(id, tenant, log)) {
             return false;
         }
@@ -86,5 +89,6 @@ bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *l
         place->txn = txn;
     }
     *ret_tenant = *tenant;
+    (void)bh_edge_policy_hold(tenant->policy);
     return true;
 }

@@ -21,6 +21,9 @@ enum bh_table {
     BH_TABLE_NUMBER,
     BH_TABLE_NAME,
     BH_TABLE_NAME_OF,
+    BH_TABLE_DOCUMENT,
+    BH_TABLE_DOMAIN,
+    BH_TABLE_DOMAINS,
     BH_TABLE_COUNT
 };
 
@@ -29,6 +32,7 @@ enum bh_table {
 
 #define BH_NAME_KEY 5     /* kind, be32 number */
 #define BH_NAME_OF_KEY 33 /* kind, SHA-256 of the text */
+#define BH_DOMAIN_NO 4    /* a domain's value: be32 no, then the id */
 
 /** bh_table_name(table) → "tenant" … */
 const char *bh_table_name(enum bh_table table);
@@ -43,11 +47,24 @@ enum bh_code bh_mdb_fail(struct bh_error *err, int rc, const char *what, const c
 enum bh_code bh_env_new(MDB_env **ret_env, const char *path, struct bh_error *err) BH_MUSTCHECK;
 
 /**
- * bh_format_check(txn, meta, path, err):
- * BH_OK where the format row is ours or absent; BH_E_CONFIG else.
+ * bh_format_check(txn, meta, path, ret_older, err):
+ * BH_OK where the format row is ours or absent; BH_E_CONFIG else, and ${ret_older} (may be NULL)
+ * says whether it is one that we know how to replace.
  */
-enum bh_code bh_format_check(
-    MDB_txn *txn, MDB_dbi meta, const char *path, struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_format_check(MDB_txn *txn, MDB_dbi meta, const char *path, bool *ret_older,
+    struct bh_error *err) BH_MUSTCHECK;
+
+/** bh_document_split(value, ret_document): a document's value (uint64 version, body) taken apart.
+ */
+bool bh_document_split(MDB_val value, struct bh_document *ret_document);
+
+/**
+ * bh_domains_put(txn, tables, facts) / bh_domains_forget(txn, tables, no):
+ * Map the tenant's domains to it; remove all that map to tenant ${no}.  0 or LMDB's error.
+ */
+int bh_domains_put(
+    MDB_txn *txn, const MDB_dbi tables[BH_TABLE_COUNT], const struct bh_tenant_facts *facts);
+int bh_domains_forget(MDB_txn *txn, const MDB_dbi tables[BH_TABLE_COUNT], int32_t no);
 
 /**
  * bh_name_intern(txn, tables, kind, text, ret_number):

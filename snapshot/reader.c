@@ -25,6 +25,9 @@ bh_table_name(enum bh_table table)
         [BH_TABLE_NUMBER] = "number",
         [BH_TABLE_NAME] = "name",
         [BH_TABLE_NAME_OF] = "name_of",
+        [BH_TABLE_DOCUMENT] = "document",
+        [BH_TABLE_DOMAIN] = "domain",
+        [BH_TABLE_DOMAINS] = "domains",
     };
     return names[table];
 }
@@ -82,7 +85,7 @@ get_text(MDB_txn *txn, MDB_dbi table, const char *key, MDB_val *ret_value)
 }
 
 enum bh_code
-bh_format_check(MDB_txn *txn, MDB_dbi meta, const char *path, struct bh_error *err)
+bh_format_check(MDB_txn *txn, MDB_dbi meta, const char *path, bool *ret_older, struct bh_error *err)
 {
     MDB_val value;
     int rc = get_text(txn, meta, BH_META_FORMAT, &value);
@@ -95,6 +98,9 @@ bh_format_check(MDB_txn *txn, MDB_dbi meta, const char *path, struct bh_error *e
     uint32_t format = 0;
     if (value.mv_size == sizeof(format)) {
         memcpy(&format, value.mv_data, sizeof(format));
+    }
+    if (ret_older != NULL) {
+        *ret_older = format > 0 && format < BH_SNAPSHOT_FORMAT;
     }
     if (format != BH_SNAPSHOT_FORMAT) {
         bh_fail(err, BH_E_CONFIG, "snapshot %s has format %u, this program reads %u", path, format,
@@ -115,7 +121,7 @@ open_tables(MDB_txn *txn, MDB_dbi tables[BH_TABLE_COUNT], const char *path, stru
             return bh_mdb_fail(err, rc, "read", path);
         }
         if (i == BH_TABLE_META) {
-            BH_TRY(bh_format_check(txn, tables[i], path, err));
+            BH_TRY(bh_format_check(txn, tables[i], path, NULL, err));
         }
     }
     MDB_val value;
@@ -296,6 +302,47 @@ bh_snapshot_name(struct bh_snapshot *snapshot, enum bh_name_kind kind, uint32_t 
         return BH_STR("");
     }
     return (struct bh_str){value.mv_data, value.mv_size};
+}
+
+bool
+bh_document_split(MDB_val value, struct bh_document *ret_document)
+{
+    if (value.mv_size < sizeof(ret_document->version)) {
+        return false;
+    }
+    const char *data = value.mv_data;
+    memcpy(&ret_document->version, data, sizeof(ret_document->version));
+    ret_document->body = (struct bh_str){
+        data + sizeof(ret_document->version), value.mv_size - sizeof(ret_document->version)};
+    return true;
+}
+
+bool
+bh_snapshot_document(
+    struct bh_snapshot *snapshot, struct bh_str name, struct bh_document *ret_document)
+{
+    MDB_val key = {name.len, (void *)(uintptr_t)name.data};
+    MDB_val value;
+    return name.len > 0 && name.len <= BH_DOCUMENT_NAME_MAX &&
+           mdb_get(snapshot->txn, snapshot->tables[BH_TABLE_DOCUMENT], &key, &value) == 0 &&
+           bh_document_split(value, ret_document);
+}
+
+bool
+bh_snapshot_domain(
+    struct bh_snapshot *snapshot, struct bh_str host, char ret_id[BH_TENANT_ID_MAX + 1])
+{
+    MDB_val key = {host.len, (void *)(uintptr_t)host.data};
+    MDB_val value;
+    if (host.len == 0 || host.len > BH_DOMAIN_MAX ||
+        mdb_get(snapshot->txn, snapshot->tables[BH_TABLE_DOMAIN], &key, &value) != 0 ||
+        value.mv_size <= BH_DOMAIN_NO || value.mv_size > BH_DOMAIN_NO + BH_TENANT_ID_MAX) {
+        return false;
+    }
+    size_t len = value.mv_size - BH_DOMAIN_NO;
+    memcpy(ret_id, (const char *)value.mv_data + BH_DOMAIN_NO, len);
+    ret_id[len] = '\0';
+    return true;
 }
 
 void

@@ -5,7 +5,9 @@
  * A reader needs no daemon: with the control plane and the agent gone it
  * serves the last committed state.  doc/contract/snapshot.md gives the layout:
  * named databases `meta`, `tenant` (id → hot record), `number` (be32 no → id)
- * and `name` (kind, be32 number → text) with `name_of` (kind, SHA-256 of text → number).
+ * and `name` (kind, be32 number → text) with `name_of` (kind, SHA-256 of text → number),
+ * `document` (name → version and JSON body: what is asked for less often or is large),
+ * `domain` (host → tenant) with `domains` (be32 no → its hosts).
  * Interned names are never changed or removed, so that readers may keep them.
  * Integers in records are in host order; the format number says so.
  */
@@ -20,7 +22,7 @@
 #include "core/str.h"
 #include "core/tenant.h"
 
-#define BH_SNAPSHOT_FORMAT 1
+#define BH_SNAPSHOT_FORMAT 2
 
 /* Which table of interned names. */
 enum bh_name_kind {
@@ -29,14 +31,16 @@ enum bh_name_kind {
     BH_NAME_ENDPOINTS, /* addresses, parted by one space: "127.0.0.1:7090 unix:/run/x [::1]:80" */
     BH_NAME_CELL,
     BH_NAME_TIER,
+    BH_NAME_POLICY, /* the document of the tenant's edge settings, without "policy/"; may be empty
+                     */
     BH_NAME_KIND_COUNT
 };
 
 /* The hot record: one cache line, read for every request. */
 struct bh_record {
     struct bh_uid uid;
-    uint64_t version;
     int32_t no;
+    uint32_t version; /* of the feed's row */
     uint32_t epoch;
     uint32_t rate;                      /* requests a second */
     uint32_t burst;                     /* requests at once */
@@ -95,6 +99,28 @@ bool bh_snapshot_id(struct bh_snapshot *snapshot, int32_t no, char ret_id[BH_TEN
 struct bh_str bh_snapshot_name(
     struct bh_snapshot *snapshot, enum bh_name_kind kind, uint32_t number);
 
+#define BH_DOMAIN_MAX 253 /* bytes of a custom domain */
+
+#define BH_DOCUMENT_NAME_MAX 255
+#define BH_DOCUMENT_MAX 65536 /* bytes of a body */
+
+struct bh_document {
+    uint64_t version;   /* rises with each change of it */
+    struct bh_str body; /* JSON; borrowed until end */
+};
+
+/** bh_snapshot_document(snapshot, name, ret_document): false where there is none of that name. */
+bool bh_snapshot_document(
+    struct bh_snapshot *snapshot, struct bh_str name, struct bh_document *ret_document);
+
+/**
+ * bh_snapshot_domain(snapshot, host, ret_id):
+ * Id of the tenant that the custom domain ${host} (lower case, without port and last dot) belongs
+ * to; false where it is nobody's.
+ */
+bool bh_snapshot_domain(
+    struct bh_snapshot *snapshot, struct bh_str host, char ret_id[BH_TENANT_ID_MAX + 1]);
+
 /** bh_snapshot_meta(snapshot, ret_meta): where the state stands. */
 void bh_snapshot_meta(struct bh_snapshot *snapshot, struct bh_snapshot_meta *ret_meta);
 
@@ -115,21 +141,23 @@ struct bh_tenant_facts {
     struct bh_str id;
     struct bh_uid uid;
     int32_t no;
-    uint64_t version;
+    uint32_t version;
     uint32_t epoch;
     enum bh_tenant_state state;
     uint32_t rate;
     uint32_t burst;
     uint32_t share;
     struct bh_str names[BH_NAME_KIND_COUNT];
+    struct bh_str domains; /* custom domains in lower case, parted by one space; may be empty */
 };
 
 /**
  * bh_writer_open(path, ret_writer, err):
  * Create or open the snapshot directory ${path} (mode 0700 if made) for
  * writing; the map grows by itself.  Run by root, the files get the owner of the
- * directory they lie in, and a directory made here that of its parent.  BH_E_CONFLICT where another
- * process has it open for writing; BH_E_CONFIG where the format is not ours.
+ * directory they lie in, and a directory made here that of its parent.  A snapshot of an older
+ * format is removed and begun anew: the feed brings all of it again.  BH_E_CONFLICT where another
+ * process has it open for writing; BH_E_CONFIG where its format is newer than ours.
  */
 enum bh_code bh_writer_open(
     const char *path, struct bh_snapshot_writer **ret_writer, struct bh_error *err) BH_MUSTCHECK;
@@ -144,18 +172,22 @@ enum bh_code bh_writer_reader(struct bh_snapshot_writer *writer, struct bh_snaps
     struct bh_error *err) BH_MUSTCHECK;
 
 /**
- * bh_writer_begin / put / remove / clear / meta / commit / abort:
+ * bh_writer_begin / put / remove / document / clear / meta / commit / abort:
  * One transaction.  put replaces what is known of ${facts->no}, whatever id it
  * had, and of ${facts->id}; a put or remove with a lower version than the one
- * stored changes nothing.  remove of an unknown number is fine.  clear drops
- * every tenant and keeps the interned names.  After a failure only abort is
+ * stored changes nothing.  remove of an unknown number is fine.  document replaces
+ * the one of that name, data NULL in ${body} removes it, with the same rule about
+ * versions.  A domain that two tenants state is the later one's.  clear drops
+ * every tenant, domain and document and keeps the interned names.  After a failure only abort is
  * allowed.  Nothing is seen by readers before commit.
  */
 enum bh_code bh_writer_begin(struct bh_snapshot_writer *writer, struct bh_error *err) BH_MUSTCHECK;
 enum bh_code bh_writer_put(struct bh_snapshot_writer *writer, const struct bh_tenant_facts *facts,
     struct bh_error *err) BH_MUSTCHECK;
-enum bh_code bh_writer_remove(struct bh_snapshot_writer *writer, int32_t no, uint64_t version,
+enum bh_code bh_writer_remove(struct bh_snapshot_writer *writer, int32_t no, uint32_t version,
     struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_writer_document(struct bh_snapshot_writer *writer, struct bh_str name,
+    uint64_t version, struct bh_str body, struct bh_error *err) BH_MUSTCHECK;
 enum bh_code bh_writer_clear(struct bh_snapshot_writer *writer, struct bh_error *err) BH_MUSTCHECK;
 enum bh_code bh_writer_meta(struct bh_snapshot_writer *writer, const struct bh_snapshot_meta *meta,
     struct bh_error *err) BH_MUSTCHECK;

@@ -63,7 +63,7 @@ make_directory(const char *path, struct bh_error *err)
 }
 
 static enum bh_code
-make_tables(struct bh_snapshot_writer *writer, struct bh_error *err)
+make_tables(struct bh_snapshot_writer *writer, bool *ret_older, struct bh_error *err)
 {
     MDB_txn *txn;
     int rc = mdb_txn_begin(writer->env, NULL, 0, &txn);
@@ -75,7 +75,7 @@ make_tables(struct bh_snapshot_writer *writer, struct bh_error *err)
     }
     enum bh_code code = rc != 0 ? bh_mdb_fail(err, rc, "write", writer->path) : BH_OK;
     if (code == BH_OK) {
-        code = bh_format_check(txn, writer->tables[BH_TABLE_META], writer->path, err);
+        code = bh_format_check(txn, writer->tables[BH_TABLE_META], writer->path, ret_older, err);
     }
     if (code != BH_OK) {
         mdb_txn_abort(txn);
@@ -93,10 +93,11 @@ make_tables(struct bh_snapshot_writer *writer, struct bh_error *err)
     return rc == 0 ? BH_OK : bh_mdb_fail(err, rc, "write", writer->path);
 }
 
+static const char *const files[] = {"data.mdb", "lock.mdb"};
+
 static enum bh_code
 own_files(struct bh_snapshot_writer *writer, struct bh_error *err)
 {
-    static const char *const files[] = {"data.mdb", "lock.mdb"};
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         char path[PATH_MAX + 16];
         snprintf(path, sizeof(path), "%s/%s", writer->path, files[i]);
@@ -106,10 +107,9 @@ own_files(struct bh_snapshot_writer *writer, struct bh_error *err)
 }
 
 static enum bh_code
-open_env(struct bh_snapshot_writer *writer, struct bh_error *err)
+open_env(struct bh_snapshot_writer *writer, bool *ret_older, struct bh_error *err)
 {
-    BH_TRY(make_directory(writer->path, err));
-    BH_TRY(take_lock(writer, err));
+    *ret_older = false;
     BH_TRY(bh_env_new(&writer->env, writer->path, err));
     /* NOMETASYNC: a power cut may undo the last commits, never tear one; the feed repeats them. */
     int rc = mdb_env_open(writer->env, writer->path, MDB_NOTLS | MDB_NOMETASYNC, 0600);
@@ -117,7 +117,35 @@ open_env(struct bh_snapshot_writer *writer, struct bh_error *err)
         return bh_mdb_fail(err, rc, "open", writer->path);
     }
     BH_TRY(own_files(writer, err));
-    return make_tables(writer, err);
+    return make_tables(writer, ret_older, err);
+}
+
+/* Readers of the old file see that it was replaced, and open the new one where they know its
+ * format. */
+static enum bh_code
+begin_anew(struct bh_snapshot_writer *writer, struct bh_error *err)
+{
+    bool older;
+    mdb_env_close(writer->env);
+    writer->env = NULL;
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        char path[PATH_MAX + 16];
+        snprintf(path, sizeof(path), "%s/%s", writer->path, files[i]);
+        if (unlink(path) != 0 && errno != ENOENT) {
+            return bh_fail(err, BH_E_CONFIG, "cannot remove %s: %s", path, strerror(errno));
+        }
+    }
+    return open_env(writer, &older, err);
+}
+
+static enum bh_code
+open_place(struct bh_snapshot_writer *writer, struct bh_error *err)
+{
+    bool older;
+    BH_TRY(make_directory(writer->path, err));
+    BH_TRY(take_lock(writer, err));
+    enum bh_code code = open_env(writer, &older, err);
+    return code != BH_OK && older ? begin_anew(writer, err) : code;
 }
 
 enum bh_code
@@ -133,7 +161,7 @@ bh_writer_open_sized(
     int len = snprintf(writer->path, sizeof(writer->path), "%s", path);
     enum bh_code code = (size_t)len >= sizeof(writer->path)
                             ? bh_fail(err, BH_E_CONFIG, "path too long: %s", path)
-                            : open_env(writer, err);
+                            : open_place(writer, err);
     if (code != BH_OK) {
         bh_writer_close(writer);
         return code;
@@ -252,7 +280,7 @@ record_of(struct bh_snapshot_writer *writer, MDB_val id, struct bh_record *ret_r
 
 /* Forget tenant ${no}, unless a newer version of it is stored (then *ret_newer). */
 static int
-forget(struct bh_snapshot_writer *writer, int32_t no, uint64_t version, bool *ret_newer)
+forget(struct bh_snapshot_writer *writer, int32_t no, uint32_t version, bool *ret_newer)
 {
     uint8_t bytes[4];
     bh_be32((uint32_t)no, bytes);
@@ -279,7 +307,8 @@ forget(struct bh_snapshot_writer *writer, int32_t no, uint64_t version, bool *re
     if (rc != 0 && rc != MDB_NOTFOUND) {
         return rc;
     }
-    return del(writer, BH_TABLE_NUMBER, number);
+    rc = bh_domains_forget(writer->txn, writer->tables, no);
+    return rc == 0 ? del(writer, BH_TABLE_NUMBER, number) : rc;
 }
 
 /* Another tenant that had this id before loses its number. */
@@ -293,7 +322,8 @@ evict(struct bh_snapshot_writer *writer, MDB_val id)
     }
     uint8_t bytes[4];
     bh_be32((uint32_t)other.no, bytes);
-    return del(writer, BH_TABLE_NUMBER, (MDB_val){sizeof(bytes), bytes});
+    rc = bh_domains_forget(writer->txn, writer->tables, other.no);
+    return rc == 0 ? del(writer, BH_TABLE_NUMBER, (MDB_val){sizeof(bytes), bytes}) : rc;
 }
 
 static int
@@ -319,7 +349,8 @@ store(struct bh_snapshot_writer *writer, const struct bh_tenant_facts *facts)
     rc = rc == 0 ? put(writer, BH_TABLE_TENANT, id, (MDB_val){sizeof(record), &record}) : rc;
     uint8_t bytes[4];
     bh_be32((uint32_t)facts->no, bytes);
-    return rc == 0 ? put(writer, BH_TABLE_NUMBER, (MDB_val){sizeof(bytes), bytes}, id) : rc;
+    rc = rc == 0 ? put(writer, BH_TABLE_NUMBER, (MDB_val){sizeof(bytes), bytes}, id) : rc;
+    return rc == 0 ? bh_domains_put(writer->txn, writer->tables, facts) : rc;
 }
 
 enum bh_code
@@ -341,7 +372,7 @@ bh_writer_put(
 
 enum bh_code
 bh_writer_remove(
-    struct bh_snapshot_writer *writer, int32_t no, uint64_t version, struct bh_error *err)
+    struct bh_snapshot_writer *writer, int32_t no, uint32_t version, struct bh_error *err)
 {
     BH_TRY(check_open(writer, err));
     bool newer;
@@ -349,12 +380,54 @@ bh_writer_remove(
     return rc == 0 ? BH_OK : broke(writer, rc, err);
 }
 
+static bool
+newer_document(struct bh_snapshot_writer *writer, MDB_val name, uint64_t version)
+{
+    MDB_val value;
+    struct bh_document stored;
+    return get(writer, BH_TABLE_DOCUMENT, name, &value) == 0 && bh_document_split(value, &stored) &&
+           stored.version > version;
+}
+
+static int
+put_document(struct bh_snapshot_writer *writer, MDB_val name, uint64_t version, struct bh_str body)
+{
+    MDB_val value = {sizeof(version) + body.len, NULL};
+    int rc = mdb_put(writer->txn, writer->tables[BH_TABLE_DOCUMENT], &name, &value, MDB_RESERVE);
+    if (rc == 0) {
+        memcpy(value.mv_data, &version, sizeof(version));
+        memcpy((char *)value.mv_data + sizeof(version), body.data, body.len);
+    }
+    return rc;
+}
+
+enum bh_code
+bh_writer_document(struct bh_snapshot_writer *writer, struct bh_str name, uint64_t version,
+    struct bh_str body, struct bh_error *err)
+{
+    BH_TRY(check_open(writer, err));
+    if (name.len == 0 || name.len > BH_DOCUMENT_NAME_MAX || body.len > BH_DOCUMENT_MAX) {
+        return bh_fail(err, BH_E_INVALID, "a document's name or body is too long");
+    }
+    MDB_val key = {name.len, (void *)(uintptr_t)name.data};
+    int rc = 0;
+    if (!newer_document(writer, key, version)) {
+        rc = body.data == NULL ? del(writer, BH_TABLE_DOCUMENT, key)
+                               : put_document(writer, key, version, body);
+    }
+    return rc == 0 ? BH_OK : broke(writer, rc, err);
+}
+
 enum bh_code
 bh_writer_clear(struct bh_snapshot_writer *writer, struct bh_error *err)
 {
+    static const enum bh_table cleared[] = {
+        BH_TABLE_TENANT, BH_TABLE_NUMBER, BH_TABLE_DOCUMENT, BH_TABLE_DOMAIN, BH_TABLE_DOMAINS};
     BH_TRY(check_open(writer, err));
-    int rc = mdb_drop(writer->txn, writer->tables[BH_TABLE_TENANT], 0);
-    rc = rc == 0 ? mdb_drop(writer->txn, writer->tables[BH_TABLE_NUMBER], 0) : rc;
+    int rc = 0;
+    for (size_t i = 0; i < sizeof(cleared) / sizeof(cleared[0]) && rc == 0; i++) {
+        rc = mdb_drop(writer->txn, writer->tables[cleared[i]], 0);
+    }
     return rc == 0 ? BH_OK : broke(writer, rc, err);
 }
 

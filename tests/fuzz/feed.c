@@ -21,6 +21,8 @@ check_names(const struct bh_tenant_facts *facts)
             char c = facts->names[i].data[j];
             MUST(c > ' ' || (c == ' ' && i == BH_NAME_ENDPOINTS));
         }
+    for (size_t j = 0; j < facts->domains.len; j++)
+        MUST(facts->domains.data[j] >= ' ' && facts->domains.data[j] <= 'z');
     MUST(bh_tenant_id_check(facts->id, NULL) == BH_OK);
     MUST(facts->rate >= 1 && facts->burst >= 1 && facts->share >= 1 && facts->share <= 1000);
 }
@@ -39,6 +41,9 @@ take(void *arg, struct bh_str line, struct bh_error *err)
         MUST(parsed.no >= 1 && parsed.facts.no == parsed.no);
         check_names(&parsed.facts);
     }
+    if (code == BH_OK && parsed.kind == BH_LINE_DOCUMENT)
+        MUST(parsed.name.len >= 1 && parsed.name.len <= BH_DOCUMENT_NAME_MAX &&
+             parsed.body.len <= BH_DOCUMENT_MAX && parsed.version >= 1);
     bh_chunks_fini(&chunks);
     sums->lines++;
     sums->accepted += code == BH_OK;

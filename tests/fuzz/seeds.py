@@ -49,6 +49,16 @@ def tenant_documents():
         yield text.encode()
 
 
+def policies():
+    limits = '"quota_policies":[{"name":"a","requests_per_second":1,"per":"subject"},{"name":"b","quota":9,"window":"month"},{"name":"c","concurrent":3}]'
+    for text in ('{}', '{"auth":"app","app_scope":"a b","issuers":["corp"],"user_tokens":false,"api_keys":true}',
+                 '{%s,"limits":["b","c"],"unlisted":"deny","routes":[{"path":"/a/*/**","methods":["GET"],"scopes":["x"],"limits":["a"]},'
+                 '{"path":"/","anonymous":true,"max_body_bytes":5,"timeout_ms":7}]}' % limits,
+                 '{"maintenance":{"message":"x","retry_after_seconds":1},"encoded_paths":true,"x_ratelimit_headers":true}',
+                 '{"routes":[{"path":"/a//b"},{"path":"/%2f","roles":[1]}],"limits":["z"]}', "/a%2fb//c"):
+        yield text.encode()
+
+
 def queries():
     yield from (b"", b"limit=5&page_token=&state=active&q=a+b%20%C3%A4", b"&&q=1&q=2&x=%zz&limit", b"q=%00&%71=%FF",
                 b"=&%&q=%4", b"LIMIT=1&li%6Dit=2")
@@ -79,6 +89,8 @@ def feeds():
     row = '{"incarnation":"%s","seq":12,"no":42,"version":3,"record":%s}\n'
     for text in (row % (UID, record), row % (UID, "null"), '{"head":13}\n', '{"head":1}\n\n{"head":-1}\n[]\n',
                  '{"format":1,"incarnation":"%s","seq":13}\n' % UID + row % (UID, record) + '{"head":12',
+                 '{"incarnation":"%s","seq":14,"document":"policy/gold","version":2,"body":"{\\"auth\\":\\"app\\"}"}\n' % UID,
+                 row % (UID, record.replace("}", ',"policy":"gold","domains":["shop.example.com"]}')),
                  row % (UID, "{}"), row % (UID, record.replace("127.0.0.1:7090", "x y:1"))):
         yield text.encode()
 
@@ -127,7 +139,7 @@ def refusals():
 
 def main():
     corpora = {"token": tokens("token"), "usertoken": tokens("usertoken"), "json": documents(),
-               "tenantdoc": tenant_documents(), "query": queries(),
+               "tenantdoc": tenant_documents(), "policy": policies(), "query": queries(),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
                "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds(), "cookie": cookies(), "jwt": key_sets(),
                "fingerprint": statements(), "refusal": refusals()}

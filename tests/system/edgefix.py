@@ -289,6 +289,12 @@ class Edge:
         self.seq += 1
         self._apply(tenant.line(self.incarnation, self.seq, record=False))
 
+    def document(self, name, body):
+        """Commit the document ${name}, say "policy/corp"; None removes it."""
+        self.seq += 1
+        self._apply(json.dumps({"incarnation": self.incarnation, "seq": self.seq, "document": name, "version": self.seq,
+                                "body": None if body is None else body if isinstance(body, str) else json.dumps(body)}) + "\n")
+
     def write_keyring(self, text=None, tell=False):
         path = self.keyring
         temp = path.with_suffix(".new")

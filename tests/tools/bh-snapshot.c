@@ -25,6 +25,7 @@ static const char *const name_members[BH_NAME_KIND_COUNT] = {
     [BH_NAME_ENDPOINTS] = "endpoints",
     [BH_NAME_CELL] = "cell",
     [BH_NAME_TIER] = "tier",
+    [BH_NAME_POLICY] = "policy",
 };
 
 static void
@@ -87,7 +88,29 @@ read_record(const struct bh_json *record, struct bh_arena *arena, struct bh_tena
         facts->names[i] = i == BH_NAME_ENDPOINTS ? join(bh_json_get(record, "endpoints"), arena)
                                                  : read_text(record, name_members[i]);
     }
+    facts->domains = join(bh_json_get(record, "domains"), arena);
     return BH_OK;
+}
+
+static enum bh_code
+apply_row(struct bh_snapshot_writer *writer, const struct bh_json *root, struct bh_arena *arena,
+    int64_t version, struct bh_error *err)
+{
+    int64_t no;
+    const struct bh_json *record = bh_json_get(root, "record");
+    if (bh_json_get(root, "document") != NULL) {
+        return bh_writer_document(writer, read_text(root, "document"), (uint64_t)version,
+            bh_json_get(root, "body")->text, err);
+    }
+    if (!read_int(root, "no", INT32_MAX, &no)) {
+        return bh_fail(err, BH_E_INVALID, "no is missing or illegal");
+    }
+    struct bh_tenant_facts facts = {.no = (int32_t)no, .version = (uint32_t)version};
+    if (record == NULL || record->kind != BH_JSON_OBJECT) {
+        return bh_writer_remove(writer, facts.no, facts.version, err);
+    }
+    BH_TRY(read_record(record, arena, &facts, err));
+    return bh_writer_put(writer, &facts, err);
 }
 
 static enum bh_code
@@ -98,23 +121,14 @@ apply(struct bh_snapshot_writer *writer, struct bh_str line, struct bh_snapshot_
     bh_chunks_init(&chunks);
     struct bh_json *root = NULL;
     int64_t seq = 0;
-    int64_t no = 0;
     int64_t version = 0;
     enum bh_code code = bh_json_parse(line, BH_JSON_DEPTH, &chunks.arena, &root, err);
-    if (code == BH_OK &&
-        (!read_int(root, "seq", INT64_MAX, &seq) || !read_int(root, "no", INT32_MAX, &no) ||
-            !read_int(root, "version", INT64_MAX, &version) ||
-            !bh_uid_parse(read_text(root, "incarnation"), &meta->incarnation))) {
-        code = bh_fail(err, BH_E_INVALID, "incarnation, seq, no or version is missing or illegal");
+    if (code == BH_OK && (!read_int(root, "seq", INT64_MAX, &seq) ||
+                             !read_int(root, "version", UINT32_MAX, &version) ||
+                             !bh_uid_parse(read_text(root, "incarnation"), &meta->incarnation))) {
+        code = bh_fail(err, BH_E_INVALID, "incarnation, seq or version is missing or illegal");
     }
-    const struct bh_json *record = bh_json_get(root, "record");
-    if (code == BH_OK && record != NULL && record->kind == BH_JSON_OBJECT) {
-        struct bh_tenant_facts facts = {.no = (int32_t)no, .version = (uint64_t)version};
-        code = read_record(record, &chunks.arena, &facts, err);
-        code = code == BH_OK ? bh_writer_put(writer, &facts, err) : code;
-    } else if (code == BH_OK) {
-        code = bh_writer_remove(writer, (int32_t)no, (uint64_t)version, err);
-    }
+    code = code == BH_OK ? apply_row(writer, root, &chunks.arena, version, err) : code;
     meta->seq = code == BH_OK ? (uint64_t)seq : meta->seq;
     bh_chunks_fini(&chunks);
     return code;

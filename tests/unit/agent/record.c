@@ -39,6 +39,31 @@ refuse(const char *text)
 }
 
 static void
+reads_a_document(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"incarnation\":\"" UID "\",\"seq\":12,\"document\":\"policy/gold\",\"version\":3,"
+        "\"body\":\"{\\\"auth\\\":\\\"app\\\"}\"}";
+    struct bh_feed_line line;
+    struct bh_chunks chunks;
+    assert_code(parse(text, &line, &chunks), BH_OK);
+    assert_int_equal(line.kind, BH_LINE_DOCUMENT);
+    assert_int_equal(line.version, 3);
+    assert_str(line.name, "policy/gold");
+    assert_str(line.body, "{\"auth\":\"app\"}");
+    bh_chunks_fini(&chunks);
+    assert_code(
+        parse("{\"seq\":1,\"document\":\"a\",\"version\":1,\"body\":null}", &line, &chunks), BH_OK);
+    assert_null(line.body.data);
+    bh_chunks_fini(&chunks);
+    refuse("{\"seq\":1,\"document\":\"\",\"version\":1,\"body\":null}");
+    refuse("{\"seq\":1,\"document\":\"a\",\"version\":0,\"body\":null}");
+    refuse("{\"seq\":1,\"document\":\"a\",\"version\":1}");
+    refuse("{\"seq\":1,\"document\":\"a\",\"version\":1,\"body\":{}}");
+}
+
+static void
 reads_a_record(void **state)
 {
     (void)state;
@@ -181,6 +206,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_a_record),
+        cmocka_unit_test(reads_a_document),
         cmocka_unit_test(reads_the_other_lines),
         cmocka_unit_test(refuses_each_wrong_member),
         cmocka_unit_test(refuses_hostile_lines),

@@ -47,7 +47,7 @@ drop_dir(void **state)
 }
 
 static struct bh_tenant_facts
-facts_of(const char *id, int32_t no, uint64_t version)
+facts_of(const char *id, int32_t no, uint32_t version)
 {
     struct bh_tenant_facts facts = {
         .id = bh_str_of(id),
@@ -59,7 +59,7 @@ facts_of(const char *id, int32_t no, uint64_t version)
         .burst = 200,
         .share = 1000,
         .names = {BH_STR("main"), BH_STR("shared1"), BH_STR("127.0.0.1:7090"), BH_STR("cell"),
-            BH_STR("standard")},
+            BH_STR("standard"), BH_STR("gold")},
     };
     facts.uid.bytes[0] = (uint8_t)no;
     return facts;
@@ -150,7 +150,8 @@ test_record(void **state)
     assert_int_equal(record.share, 1000);
     assert_int_equal(record.state, BH_TENANT_ACTIVE);
     assert_int_equal(record.uid.bytes[0], 42);
-    static const char *const names[] = {"main", "shared1", "127.0.0.1:7090", "cell", "standard"};
+    static const char *const names[] = {
+        "main", "shared1", "127.0.0.1:7090", "cell", "standard", "gold"};
     for (int i = 0; i < BH_NAME_KIND_COUNT; i++) {
         struct bh_str name = bh_snapshot_name(snapshot, (enum bh_name_kind)i, record.names[i]);
         assert_true(bh_str_is(name, names[i]));
@@ -271,13 +272,10 @@ test_one_writer(void **state)
     bh_writer_close(writer);
 }
 
+/* As a program of another release leaves it. */
 static void
-test_format(void **state)
+set_format(uint32_t format)
 {
-    (void)state;
-    struct bh_snapshot_writer *writer = writer_open();
-    put_one(writer, facts_of("acme", 1, 1));
-    bh_writer_close(writer);
     MDB_env *env;
     MDB_txn *txn;
     MDB_dbi meta;
@@ -285,15 +283,133 @@ test_format(void **state)
     assert_int_equal(mdb_env_open(env, path, MDB_NOTLS, 0600), 0);
     assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
     assert_int_equal(mdb_dbi_open(txn, "meta", 0, &meta), 0);
-    uint32_t format = BH_SNAPSHOT_FORMAT + 1;
     MDB_val key = {strlen(BH_META_FORMAT), (void *)(uintptr_t)BH_META_FORMAT};
     MDB_val value = {sizeof(format), &format};
     assert_int_equal(mdb_put(txn, meta, &key, &value, 0), 0);
     assert_int_equal(mdb_txn_commit(txn), 0);
     mdb_env_close(env);
+}
+
+static void
+test_format(void **state)
+{
+    (void)state;
+    struct bh_snapshot_writer *writer = writer_open();
+    put_one(writer, facts_of("acme", 1, 1));
+    bh_writer_close(writer);
     struct bh_snapshot *snapshot = NULL;
+    set_format(BH_SNAPSHOT_FORMAT + 1);
     assert_int_equal(bh_snapshot_open(path, &snapshot, NULL), BH_E_CONFIG);
     assert_int_equal(bh_writer_open(path, &writer, NULL), BH_E_CONFIG);
+    set_format(BH_SNAPSHOT_FORMAT - 1);
+    assert_int_equal(bh_snapshot_open(path, &snapshot, NULL), BH_E_CONFIG);
+    writer = writer_open(); /* begun anew, and empty */
+    bh_writer_close(writer);
+    assert_int_equal(bh_snapshot_open(path, &snapshot, NULL), BH_E_NOT_READY);
+    writer = writer_open();
+    put_one(writer, facts_of("acme", 1, 1));
+    bh_writer_close(writer);
+    assert_int_equal(bh_snapshot_open(path, &snapshot, NULL), BH_OK);
+    bh_snapshot_close(snapshot);
+}
+
+static void
+put_document(struct bh_snapshot_writer *writer, uint64_t version, const char *body)
+{
+    assert_int_equal(bh_writer_begin(writer, NULL), BH_OK);
+    assert_int_equal(bh_writer_document(writer, BH_STR("policy/gold"), version,
+                         body == NULL ? (struct bh_str){NULL, 0} : bh_str_of(body), NULL),
+        BH_OK);
+    assert_int_equal(bh_writer_commit(writer, NULL), BH_OK);
+}
+
+static bool
+document_is(struct bh_snapshot *snapshot, uint64_t version, const char *body)
+{
+    struct bh_document document;
+    assert_int_equal(bh_snapshot_begin(snapshot, NULL), BH_OK);
+    bool found = bh_snapshot_document(snapshot, BH_STR("policy/gold"), &document);
+    bool right = body == NULL
+                     ? !found
+                     : found && document.version == version && bh_str_is(document.body, body);
+    bh_snapshot_end(snapshot);
+    return right;
+}
+
+static void
+test_documents(void **state)
+{
+    (void)state;
+    struct bh_snapshot_writer *writer = writer_open();
+    struct bh_snapshot *snapshot;
+    put_one(writer, facts_of("acme", 1, 1));
+    assert_int_equal(bh_writer_reader(writer, &snapshot, NULL), BH_OK);
+    assert_true(document_is(snapshot, 0, NULL));
+    put_document(writer, 5, "{}");
+    assert_true(document_is(snapshot, 5, "{}"));
+    put_document(writer, 4, "{\"auth\":\"app\"}"); /* older */
+    assert_true(document_is(snapshot, 5, "{}"));
+    put_document(writer, 6, "{\"auth\":\"app\"}");
+    assert_true(document_is(snapshot, 6, "{\"auth\":\"app\"}"));
+    put_document(writer, 7, NULL);
+    assert_true(document_is(snapshot, 0, NULL));
+    put_document(writer, 8, "{}");
+    assert_int_equal(bh_writer_begin(writer, NULL), BH_OK);
+    assert_int_equal(bh_writer_clear(writer, NULL), BH_OK);
+    assert_int_equal(bh_writer_commit(writer, NULL), BH_OK);
+    assert_true(document_is(snapshot, 0, NULL));
+    bh_snapshot_close(snapshot);
+    bh_writer_close(writer);
+}
+
+static void
+put_domains(struct bh_snapshot_writer *writer, const char *id, int32_t no, uint32_t version,
+    const char *domains)
+{
+    struct bh_tenant_facts facts = facts_of(id, no, version);
+    facts.domains = bh_str_of(domains);
+    put_one(writer, facts);
+}
+
+/* Whose it is; NULL: nobody's. */
+static bool
+domain_is(struct bh_snapshot *snapshot, const char *host, const char *id)
+{
+    char found[BH_TENANT_ID_MAX + 1];
+    assert_int_equal(bh_snapshot_begin(snapshot, NULL), BH_OK);
+    bool known = bh_snapshot_domain(snapshot, bh_str_of(host), found);
+    bh_snapshot_end(snapshot);
+    return id == NULL ? !known : known && strcmp(found, id) == 0;
+}
+
+static void
+test_domains(void **state)
+{
+    (void)state;
+    struct bh_snapshot_writer *writer = writer_open();
+    struct bh_snapshot *snapshot;
+    put_domains(writer, "acme", 1, 1, "shop.acme.example www.acme.example");
+    assert_int_equal(bh_writer_reader(writer, &snapshot, NULL), BH_OK);
+    assert_true(domain_is(snapshot, "shop.acme.example", "acme"));
+    assert_true(domain_is(snapshot, "www.acme.example", "acme"));
+    assert_true(domain_is(snapshot, "acme.example", NULL) && domain_is(snapshot, "", NULL));
+    put_domains(writer, "acme", 1, 2, "www.acme.example");
+    assert_true(domain_is(snapshot, "shop.acme.example", NULL));
+    assert_true(domain_is(snapshot, "www.acme.example", "acme"));
+    /* Handed over: the old owner's row may come after the new one's. */
+    put_domains(writer, "globex", 2, 1, "www.acme.example");
+    put_domains(writer, "acme", 1, 3, "");
+    assert_true(domain_is(snapshot, "www.acme.example", "globex"));
+    /* Another tenant of the same id takes the place of the first one. */
+    put_domains(writer, "globex", 3, 1, "new.example");
+    assert_true(domain_is(snapshot, "www.acme.example", NULL));
+    assert_true(domain_is(snapshot, "new.example", "globex"));
+    assert_int_equal(bh_writer_begin(writer, NULL), BH_OK);
+    assert_int_equal(bh_writer_remove(writer, 3, 2, NULL), BH_OK);
+    assert_int_equal(bh_writer_commit(writer, NULL), BH_OK);
+    assert_true(domain_is(snapshot, "new.example", NULL));
+    bh_snapshot_close(snapshot);
+    bh_writer_close(writer);
 }
 
 /* A process that reads tenant ${no} when it is told to, and says whether it is there. */
@@ -433,6 +549,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_isolation, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(test_one_writer, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(test_format, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(test_documents, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(test_domains, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(test_map_growth, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(test_crashed_readers, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(test_replaced, make_dir, drop_dir),
