@@ -2,7 +2,7 @@
 BUILD ?= build
 OPTIONS ?=
 
-.PHONY: build up down status test test-postgres test-drivers test-versions check fuzz bench bench-data deps clean help
+.PHONY: build up down status test test-postgres test-drivers test-versions check fuzz bench bench-data bench-edge deps clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -47,12 +47,16 @@ fuzz:  ## every parser of outside bytes, a short while each
 	@tools/fuzz $(ARGS)
 
 bench:  ## measure against the baselines, writes bench/RESULTS.md
-	@tools/deps test
+	@tools/deps bench
 	@bench/run $(ARGS)
 
 bench-data:  ## the part of it about PostgreSQL
 	@tools/deps test
 	@bench/run data
+
+bench-edge:  ## the edge against nginx, HAProxy and Lua, at most 12 minutes: BENCH_ROUNDS=7 make bench-edge
+	@tools/deps bench
+	@bench/run edge
 
 clean:  ## remove what was built (never the state)
 	@rm -rf build
