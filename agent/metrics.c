@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include "bh_config.h"
 
 #define PLACES 20
+#define VALUES (BH_METER_EDGE_COUNT + BH_LATENCY_BUCKETS) /* first the meters, then the buckets */
 #define RANK_EVERY_US 60000000 /* a tenant that came lately waits that long for its name */
 
 /*
@@ -21,7 +23,7 @@ struct place {
     uint32_t no; /* 0: free */
     bool fresh;  /* its base is still to be taken */
     char id[BH_TENANT_ID_MAX + 1];
-    uint64_t base[BH_METER_EDGE_COUNT];
+    uint64_t base[VALUES];
     uint64_t ranked; /* requests at the last ranking */
 };
 
@@ -30,16 +32,24 @@ static struct {
     uint64_t file_epoch;
     int64_t ranked_us; /* monotonic */
     struct place places[PLACES];
-    uint64_t away[BH_METER_EDGE_COUNT]; /* counted before the start, or by name by a tenant that
+    uint64_t away[VALUES]; /* counted before the start, or by name by a tenant that
                                            lost its place */
 } shown = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 struct scan {
-    uint64_t all[BH_METER_EDGE_COUNT];
-    uint64_t named[PLACES][BH_METER_EDGE_COUNT];
+    uint64_t all[VALUES];
+    uint64_t named[PLACES][VALUES];
     uint32_t busiest[PLACES]; /* numbers without a place, most requests first */
     uint64_t requests[PLACES];
 };
+
+static uint64_t
+value_of(const struct bh_slot *slot, int i)
+{
+    const _Atomic uint64_t *value =
+        i < BH_METER_EDGE_COUNT ? &slot->meters[i] : &slot->latency[i - BH_METER_EDGE_COUNT];
+    return atomic_load_explicit(value, memory_order_relaxed);
+}
 
 /* ---- who has a place ---- */
 
@@ -66,15 +76,14 @@ add_slot(void *arg, uint32_t index, const struct bh_slot *slot, uint32_t no, str
     (void)index, (void)err;
     while (place < PLACES && shown.places[place].no != no)
         place++;
-    for (int i = 0; i < BH_METER_EDGE_COUNT; i++) {
-        uint64_t value = atomic_load_explicit(&slot->meters[i], memory_order_relaxed);
+    for (int i = 0; i < VALUES; i++) {
+        uint64_t value = value_of(slot, i);
         scan->all[i] += value;
         if (place < PLACES)
             scan->named[place][i] = value;
     }
     if (place == PLACES)
-        note_busy(
-            scan, no, atomic_load_explicit(&slot->meters[BH_METER_REQUESTS], memory_order_relaxed));
+        note_busy(scan, no, value_of(slot, BH_METER_REQUESTS));
     return BH_OK;
 }
 
@@ -103,7 +112,7 @@ static void
 settle(struct scan *scan, struct place *place, uint32_t no, const char *id)
 {
     size_t at = (size_t)(place - shown.places);
-    for (int i = 0; i < BH_METER_EDGE_COUNT; i++)
+    for (int i = 0; i < VALUES; i++)
         if (place->no != 0)
             shown.away[i] += scan->named[at][i] - place->base[i];
     *place = (struct place){.no = no, .fresh = true};
@@ -153,8 +162,8 @@ take_base(void *arg, uint32_t index, const struct bh_slot *slot, uint32_t no, st
         struct place *place = &shown.places[i];
         if (place->no != no || !place->fresh)
             continue;
-        for (int j = 0; j < BH_METER_EDGE_COUNT; j++)
-            place->base[j] = atomic_load_explicit(&slot->meters[j], memory_order_relaxed);
+        for (int j = 0; j < VALUES; j++)
+            place->base[j] = value_of(slot, j);
         place->ranked = place->base[BH_METER_REQUESTS];
         place->fresh = false;
     }
@@ -166,7 +175,9 @@ take_base(void *arg, uint32_t index, const struct bh_slot *slot, uint32_t no, st
 static void
 write_snapshot(struct bh_node *node, struct bh_buf *out)
 {
+    char incarnation[BH_UID_TEXT];
     pthread_mutex_lock(&node->lock);
+    bh_uid_format(&node->meta.incarnation, incarnation);
     uint64_t seq = node->meta.seq;
     double age_s = (double)(bh_mono_us() - node->heard_us) / 1e6;
     bool in_step = node->in_step;
@@ -174,6 +185,11 @@ write_snapshot(struct bh_node *node, struct bh_buf *out)
     bh_buf_puts(out, "# HELP bulkhead_build_info The agent that answers.\n"
                      "# TYPE bulkhead_build_info gauge\n"
                      "bulkhead_build_info{version=\"" BH_VERSION "\"} 1\n");
+    bh_buf_printf(out,
+        "# HELP bulkhead_snapshot_info Which registry the snapshot is of, and its format.\n"
+        "# TYPE bulkhead_snapshot_info gauge\n"
+        "bulkhead_snapshot_info{incarnation=\"%s\",format=\"%d\"} 1\n",
+        incarnation, BH_SNAPSHOT_FORMAT);
     bh_buf_printf(out,
         "# HELP bulkhead_snapshot_seq Last change of the feed in the snapshot.\n"
         "# TYPE bulkhead_snapshot_seq gauge\nbulkhead_snapshot_seq %" PRIu64 "\n",
@@ -188,29 +204,78 @@ write_snapshot(struct bh_node *node, struct bh_buf *out)
         in_step);
 }
 
+/* What series ${place} shows of value ${i}; the place after the last is `__other__`. */
+static uint64_t
+shown_value(const struct scan *scan, size_t place, int i)
+{
+    if (place < PLACES)
+        return scan->named[place][i] - shown.places[place].base[i];
+    uint64_t other = scan->all[i] - shown.away[i];
+    for (size_t named = 0; named < PLACES; named++)
+        if (shown.places[named].no != 0)
+            other -= shown_value(scan, named, i);
+    return other;
+}
+
+/* Does series ${place} exist, and under which label? */
+static const char *
+label_of(size_t place)
+{
+    if (place == PLACES)
+        return "__other__";
+    return shown.places[place].no != 0 ? shown.places[place].id : NULL;
+}
+
 static void
 write_meter(const struct scan *scan, enum bh_meter meter, struct bh_buf *out)
 {
-    uint64_t other = scan->all[meter] - shown.away[meter];
     bh_buf_printf(out, "# HELP bulkhead_edge_%s_total %s.\n# TYPE bulkhead_edge_%s_total counter\n",
         bh_meter_slug(meter), bh_meter_description(meter), bh_meter_slug(meter));
-    for (size_t i = 0; i < PLACES; i++) {
-        if (shown.places[i].no == 0)
-            continue;
-        uint64_t value = scan->named[i][meter] - shown.places[i].base[meter];
-        other -= value;
-        bh_buf_printf(out, "bulkhead_edge_%s_total{tenant=\"%s\"} %" PRIu64 "\n",
-            bh_meter_slug(meter), shown.places[i].id, value);
+    for (size_t place = 0; place <= PLACES; place++) {
+        const char *label = label_of(place);
+        if (label != NULL)
+            bh_buf_printf(out, "bulkhead_edge_%s_total{tenant=\"%s\"} %" PRIu64 "\n",
+                bh_meter_slug(meter), label, shown_value(scan, place, (int)meter));
     }
-    bh_buf_printf(out, "bulkhead_edge_%s_total{tenant=\"__other__\"} %" PRIu64 "\n",
-        bh_meter_slug(meter), other);
+}
+
+static void
+write_latency(const struct scan *scan, size_t place, const char *label, struct bh_buf *out)
+{
+    static const char name[] = "bulkhead_edge_latency_seconds";
+    uint64_t count = 0;
+    for (unsigned i = 0; i < BH_LATENCY_BUCKETS; i++) {
+        uint64_t bound_us = bh_latency_bound_us(i);
+        char bound[32] = "+Inf";
+        if (bound_us != UINT64_MAX)
+            snprintf(bound, sizeof(bound), "%.6f", (double)bound_us / 1e6);
+        count += shown_value(scan, place, BH_METER_EDGE_COUNT + (int)i);
+        bh_buf_printf(
+            out, "%s_bucket{tenant=\"%s\",le=\"%s\"} %" PRIu64 "\n", name, label, bound, count);
+    }
+    double sum_s = (double)shown_value(scan, place, BH_METER_LATENCY_US) / 1e6;
+    bh_buf_printf(out, "%s_sum{tenant=\"%s\"} %.6f\n%s_count{tenant=\"%s\"} %" PRIu64 "\n", name,
+        label, sum_s, name, label, count);
+}
+
+static void
+write_latencies(const struct scan *scan, struct bh_buf *out)
+{
+    bh_buf_puts(out, "# HELP bulkhead_edge_latency_seconds From a request's header to its last "
+                     "byte, tunnels apart.\n"
+                     "# TYPE bulkhead_edge_latency_seconds histogram\n");
+    for (size_t place = 0; place <= PLACES; place++) {
+        const char *label = label_of(place);
+        if (label != NULL)
+            write_latency(scan, place, label, out);
+    }
 }
 
 static enum bh_code
 scan_slots(struct bh_node *node, int file, struct scan *scan, struct bh_error *err)
 {
     memset(scan, 0, sizeof(*scan));
-    return bh_slots_each(file, node->counters, add_slot, scan, err);
+    return bh_slots_each(file, bh_node_counters(node), add_slot, scan, err);
 }
 
 static enum bh_code
@@ -218,19 +283,21 @@ write_edge(struct bh_node *node, int file, struct bh_buf *out, struct bh_error *
 {
     struct scan scan;
     BH_TRY(scan_slots(node, file, &scan, err));
-    if (shown.file_epoch != node->counters->file_epoch) {
+    uint64_t file_epoch = bh_node_counters(node)->file_epoch;
+    if (shown.file_epoch != file_epoch) {
         memset(shown.places, 0, sizeof(shown.places));
         memcpy(shown.away, scan.all, sizeof(shown.away));
-        shown.file_epoch = node->counters->file_epoch;
+        shown.file_epoch = file_epoch;
         shown.ranked_us = 0;
     }
     if (shown.ranked_us == 0 || bh_mono_us() - shown.ranked_us > RANK_EVERY_US) {
         rank(node, &scan);
-        BH_TRY(bh_slots_each(file, node->counters, take_base, NULL, err));
+        BH_TRY(bh_slots_each(file, bh_node_counters(node), take_base, NULL, err));
         BH_TRY(scan_slots(node, file, &scan, err));
     }
     for (int i = 0; i < BH_METER_EDGE_COUNT; i++)
         write_meter(&scan, (enum bh_meter)i, out);
+    write_latencies(&scan, out);
     return BH_OK;
 }
 
@@ -238,6 +305,9 @@ void
 bh_metrics_write(struct bh_node *node, struct bh_buf *out)
 {
     write_snapshot(node, out);
+    /* Between two files: neither this one's holes nor its numbers are the other's. */
+    if (bh_counters_replaced(bh_node_counters(node), node->config.counters))
+        return;
     int file = open(node->config.counters, O_RDONLY | O_CLOEXEC);
     if (file < 0)
         return;

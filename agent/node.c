@@ -109,6 +109,15 @@ bh_node_refresh_keys(struct bh_node *node)
     pthread_mutex_unlock(&node->lock);
 }
 
+struct bh_counters *
+bh_node_counters(struct bh_node *node)
+{
+    pthread_mutex_lock(&node->lock);
+    struct bh_counters *counters = node->counters;
+    pthread_mutex_unlock(&node->lock);
+    return counters;
+}
+
 bool
 bh_node_ready(struct bh_node *node)
 {

@@ -42,7 +42,7 @@ struct bh_node {
     struct bh_node_config config;
     pthread_mutex_t writing; /* held over a transaction of the snapshot */
     struct bh_snapshot_writer *writer;
-    struct bh_counters *counters;
+    struct bh_counters *counters;          /* by `lock` once the threads run: bh_node_counters */
     uint64_t commits;                      /* of this process, by `writing` */
     uint64_t counted;                      /* commits that ${counts} knows of */
     int64_t counts[BH_TENANT_STATE_COUNT]; /* tenants in the snapshot by state */
@@ -80,6 +80,9 @@ void bh_node_wait(struct bh_node *node, int64_t ms);
 
 /** bh_node_refresh_keys(node): have the keyring fetched now. */
 void bh_node_refresh_keys(struct bh_node *node);
+
+/** bh_node_counters(node): the counters that the edge writes now; mapped for good. */
+struct bh_counters *bh_node_counters(struct bh_node *node);
 
 /** bh_node_ready(node): is the snapshot in step and the keyring here? */
 bool bh_node_ready(struct bh_node *node);

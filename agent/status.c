@@ -21,7 +21,7 @@
 #include "core/json.h"
 
 #define BODY_MAX 4096
-#define ANSWER_MAX 32768
+#define ANSWER_MAX 131072 /* 21 tenants' series of the metrics */
 #define CONNECTIONS_MAX 32u
 
 struct request {

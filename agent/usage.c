@@ -2,6 +2,9 @@
  * Counters to the control plane: absolute values of slots that changed, about
  * every 4 s.  A post that is lost or repeated is harmless, so this thread keeps
  * nothing but what it has told, and tells all once after a restart.
+ *
+ * A counters file that was replaced stays mapped and is told on: requests that
+ * were in flight, and workers of another version, still count in it.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -9,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agent/http.h"
 #include "agent/log.h"
@@ -20,13 +24,22 @@
 #define BODY_MAX 61440 /* below the control plane's 64 KiB */
 #define SLOT_TEXT_MAX (BH_METER_EDGE_COUNT * 80)
 
+#define SOURCES_MAX 8 /* the current counters file and those that it replaced */
+
+struct source {
+    struct bh_counters *counters; /* never unmapped: metrics.c may read it */
+    int file;                     /* to ask where the sparse file has data */
+    uint64_t *told;               /* per slot: sum of its values when last told; values only grow */
+};
+
 struct poster {
     struct bh_node *node;
     struct bh_http *http;
-    int file;          /* to ask where the sparse file has data */
-    uint64_t *told;    /* per slot: sum of its values when last told; values only grow */
-    uint32_t *pending; /* slots in the body */
-    uint64_t *sums;    /* theirs */
+    struct source sources[SOURCES_MAX]; /* the current one last */
+    size_t source_count;
+    struct source *source; /* that is told now */
+    uint32_t *pending;     /* slots in the body */
+    uint64_t *sums;        /* theirs */
     size_t count;
     struct bh_buf body;
     char *storage;
@@ -49,14 +62,14 @@ begin_body(struct poster *poster)
     bh_buf_reset(&poster->body);
     bh_buf_printf(&poster->body,
         "{\"source\":\"%s\",\"file_epoch\":%" PRIu64 ",\"sampled_at\":\"%s\",\"values\":[",
-        poster->node->config.id, poster->node->counters->file_epoch, now);
+        poster->node->config.id, poster->source->counters->file_epoch, now);
     poster->count = 0;
 }
 
 static void
 add_slot(struct poster *poster, uint32_t index)
 {
-    const struct bh_slot *slot = &poster->node->counters->slots[index];
+    const struct bh_slot *slot = &poster->source->counters->slots[index];
     uint32_t no = atomic_load_explicit(&slot->no, memory_order_acquire);
     bool first = poster->count == 0;
     uint64_t sum = 0;
@@ -104,8 +117,8 @@ tell_singly(struct poster *poster, struct bh_error *err)
             return bh_fail(err, BH_E_UNAVAILABLE, "the control plane answered %ld", status);
         if (status >= 300)
             bh_log("usage: counters of tenant number %u were refused with %ld",
-                atomic_load(&poster->node->counters->slots[index].no), status);
-        poster->told[index] = sum;
+                atomic_load(&poster->source->counters->slots[index].no), status);
+        poster->source->told[index] = sum;
     }
     return BH_OK;
 }
@@ -123,7 +136,7 @@ flush(struct poster *poster, struct bh_error *err)
         code = bh_fail(err, BH_E_UNAVAILABLE, "the control plane answered %ld", status);
     else if (code == BH_OK)
         for (size_t i = 0; i < poster->count; i++)
-            poster->told[poster->pending[i]] = poster->sums[i];
+            poster->source->told[poster->pending[i]] = poster->sums[i];
     begin_body(poster);
     return code;
 }
@@ -134,7 +147,7 @@ post_changed(
 {
     struct poster *poster = arg;
     (void)no;
-    if (sum_of(slot) == poster->told[index])
+    if (sum_of(slot) == poster->source->told[index])
         return BH_OK;
     if (poster->body.len + SLOT_TEXT_MAX > BODY_MAX)
         BH_TRY(flush(poster, err));
@@ -145,9 +158,66 @@ post_changed(
 static enum bh_code
 post_changes(struct poster *poster, struct bh_error *err)
 {
-    begin_body(poster);
-    BH_TRY(bh_slots_each(poster->file, poster->node->counters, post_changed, poster, err));
-    return flush(poster, err);
+    for (size_t i = 0; i < poster->source_count; i++) {
+        poster->source = &poster->sources[i];
+        begin_body(poster);
+        BH_TRY(bh_slots_each(
+            poster->source->file, poster->source->counters, post_changed, poster, err));
+        BH_TRY(flush(poster, err));
+    }
+    return BH_OK;
+}
+
+/* ---- which files ---- */
+
+static bool
+add_source(struct poster *poster, struct bh_counters *counters)
+{
+    struct source source = {.counters = counters};
+    source.file = open(poster->node->config.counters, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (source.file < 0)
+        return false;
+    source.told = calloc(counters->capacity, sizeof(*source.told));
+    if (!source.told || bh_counters_replaced(counters, poster->node->config.counters)) {
+        close(source.file); /* another one has its name already */
+        free(source.told);
+        return false;
+    }
+    if (poster->source_count == SOURCES_MAX) {
+        close(poster->sources[0].file);
+        free(poster->sources[0].told);
+        memmove(poster->sources, poster->sources + 1, (SOURCES_MAX - 1) * sizeof(source));
+        poster->source_count--;
+    }
+    poster->sources[poster->source_count++] = source;
+    return true;
+}
+
+/* Another file has the name: the edge counts there, or will in a second. */
+static enum bh_code
+follow_file(struct poster *poster, struct bh_error *err)
+{
+    struct bh_node *node = poster->node;
+    struct bh_counters *counters = bh_node_counters(node);
+    bool replaced = bh_counters_replaced(counters, node->config.counters);
+    if (poster->source_count > 0 && !replaced)
+        return BH_OK;
+    if (replaced)
+        BH_TRY(bh_counters_open(node->config.counters, true, &counters, err));
+    if (!add_source(poster, counters)) {
+        if (replaced)
+            bh_counters_close(counters);
+        return BH_OK; /* at the next turn */
+    }
+    if (!replaced)
+        return BH_OK;
+    pthread_mutex_lock(&node->lock);
+    node->counters = counters;
+    pthread_mutex_unlock(&node->lock);
+    bh_log("usage: the counters file %s was replaced: the new one is told, and what still changes "
+           "in the old one",
+        node->config.counters);
+    return BH_OK;
 }
 
 static bool
@@ -156,12 +226,10 @@ prepare(struct poster *poster, struct bh_node *node)
     struct bh_error err;
     size_t most = BODY_MAX / BH_METER_EDGE_COUNT / 40;
     *poster = (struct poster){.node = node};
-    poster->file = open(node->config.counters, O_RDONLY | O_CLOEXEC);
-    poster->told = calloc(node->counters->capacity, sizeof(*poster->told));
     poster->pending = calloc(most, sizeof(*poster->pending));
     poster->sums = calloc(most, sizeof(*poster->sums));
     poster->storage = malloc(BODY_MAX + 16);
-    if (poster->file < 0 || !poster->told || !poster->pending || !poster->sums || !poster->storage)
+    if (!poster->pending || !poster->sums || !poster->storage)
         return false;
     bh_buf_init(&poster->body, poster->storage, BODY_MAX + 16);
     return bh_http_new(node->config.url, node->config.token, &poster->http, &err) == BH_OK;
@@ -176,7 +244,7 @@ bh_usage_thread(void *arg)
     bool failing = false;
     for (;;) {
         struct bh_error err = {.code = BH_OK};
-        bool ok = post_changes(&poster, &err) == BH_OK;
+        bool ok = follow_file(&poster, &err) == BH_OK && post_changes(&poster, &err) == BH_OK;
         if (!ok && !failing)
             bh_log_error("usage", &err);
         failing = !ok;

@@ -74,3 +74,25 @@ bh_slot_add(struct bh_slot *slot, enum bh_meter meter, uint64_t amount)
     if ((unsigned)meter < BH_METER_EDGE_COUNT)
         atomic_fetch_add_explicit(&slot->meters[meter], amount, memory_order_relaxed);
 }
+
+unsigned
+bh_latency_bucket(uint64_t us)
+{
+    unsigned bucket = 0;
+    while (bucket < BH_LATENCY_BUCKETS - 1 && us > bh_latency_bound_us(bucket))
+        bucket++;
+    return bucket;
+}
+
+uint64_t
+bh_latency_bound_us(unsigned bucket)
+{
+    return bucket < BH_LATENCY_BUCKETS - 1 ? (uint64_t)BH_LATENCY_FIRST_US << bucket : UINT64_MAX;
+}
+
+void
+bh_slot_took(struct bh_slot *slot, uint64_t us)
+{
+    atomic_fetch_add_explicit(&slot->latency[bh_latency_bucket(us)], 1, memory_order_relaxed);
+    bh_slot_add(slot, BH_METER_LATENCY_US, us);
+}

@@ -31,12 +31,20 @@ enum bh_meter {
 #define BH_COUNTERS_MAGIC UINT64_C(0x6268636f756e7431) /* "bhcount1" */
 #define BH_COUNTERS_VERSION 1
 
+/*
+ * How long requests took: bucket i has those of at most 512 µs · 2^i (and more
+ * than the bucket below), the last one all others.
+ */
+#define BH_LATENCY_BUCKETS 16
+#define BH_LATENCY_FIRST_US 512
+
 struct bh_slot {
     _Atomic uint32_t no; /* 0: free */
     uint32_t reserved;
     _Atomic uint64_t tat_ns; /* state of the rate limit, core/bucket.h */
     _Atomic uint64_t meters[BH_METER_EDGE_COUNT];
-    uint8_t room[256 - 16 - 8 * BH_METER_EDGE_COUNT];
+    _Atomic uint64_t latency[BH_LATENCY_BUCKETS]; /* requests */
+    uint8_t room[256 - 16 - 8 * BH_METER_EDGE_COUNT - 8 * BH_LATENCY_BUCKETS];
 };
 _Static_assert(sizeof(struct bh_slot) == 256, "a slot is four cache lines");
 
@@ -69,5 +77,15 @@ struct bh_slot *bh_slot_claim(struct bh_counters *counters, int32_t no);
 
 /** bh_slot_add(slot, meter, amount): count a meter of the edge; relaxed order, lock-free. */
 void bh_slot_add(struct bh_slot *slot, enum bh_meter meter, uint64_t amount);
+
+/** bh_slot_took(slot, us): a request took ${us}: count it in its bucket and add it to LATENCY_US.
+ */
+void bh_slot_took(struct bh_slot *slot, uint64_t us);
+
+/** bh_latency_bucket(us) → the bucket of a request that took ${us};
+ * bh_latency_bound_us(bucket) → the most that one of ${bucket} took; UINT64_MAX for the last.
+ */
+unsigned bh_latency_bucket(uint64_t us);
+uint64_t bh_latency_bound_us(unsigned bucket);
 
 #endif

@@ -98,6 +98,7 @@ struct bh_edge_ctx {
     const struct bh_counters *counters; /* where the slot lies */
     u_char request_id[32]; /* hexadecimal digits; also the trace id of a trace begun here */
     enum bh_code code;     /* how the edge itself answered; BH_OK: it did not */
+    uint64_t begun_ns;     /* CLOCK_MONOTONIC; its header was complete */
     /* while it runs: stream.c */
     ngx_queue_t stream;
     ngx_http_request_t *request; /* NULL: not in the queue */

@@ -99,6 +99,37 @@ bh_edge_meter_setup(void)
     ngx_http_top_header_filter = header_filter;
 }
 
+/* What nginx noted of each try, in its steps of a ms: too long as often as too short. */
+static void
+add_upstream(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
+{
+    const ngx_http_upstream_state_t *states = r->upstream_states->elts;
+    uint64_t tries = 0;
+    uint64_t ms = 0;
+    for (ngx_uint_t i = 0; i < r->upstream_states->nelts; i++) {
+        if (states[i].peer == NULL || states[i].response_time == (ngx_msec_t)-1) {
+            continue; /* no try, but a mark between two of an internal redirect */
+        }
+        tries++;
+        ms += states[i].response_time;
+    }
+    bh_slot_add(ctx->slot, BH_METER_UPSTREAM_REQUESTS, tries);
+    bh_slot_add(ctx->slot, BH_METER_UPSTREAM_US, ms * 1000);
+}
+
+/* A tunnel's life is no latency. */
+static void
+add_times(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
+{
+    if (ctx->upgraded) {
+        return;
+    }
+    bh_slot_took(ctx->slot, (bh_edge_monotonic_ns() - ctx->begun_ns) / 1000);
+    if (r->upstream_states != NULL) {
+        add_upstream(r, ctx);
+    }
+}
+
 ngx_int_t
 bh_edge_meter(ngx_http_request_t *r)
 {
@@ -108,6 +139,7 @@ bh_edge_meter(ngx_http_request_t *r)
     }
     count(r, ctx); /* where no header was sent: the client left before */
     bh_edge_stream_count(r, ctx);
+    add_times(r, ctx);
     bh_edge_stream_end(ctx);
     return NGX_OK;
 }

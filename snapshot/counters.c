@@ -138,7 +138,7 @@ bh_counters_replaced(const struct bh_counters *counters, const char *path)
     }
     ssize_t len = pread(fd, &header, sizeof(header), 0);
     close(fd);
-    return len == (ssize_t)sizeof(header) && header.file_epoch != counters->file_epoch;
+    return len != (ssize_t)sizeof(header) || header.file_epoch != counters->file_epoch;
 }
 
 void

@@ -25,6 +25,7 @@ BUILD = pathlib.Path(os.environ.get("BULKHEAD_BUILD") or REPO / "build/test").re
 NGINX = os.environ.get("BULKHEAD_NGINX", "/usr/sbin/nginx")  # a wrapper that preloads a sanitizer, say
 METERS = ("requests", "status_2xx", "status_3xx", "status_4xx", "status_5xx", "denied", "limited", "bytes_in",
           "bytes_out")
+TIMES = ("latency_us", "upstream_us", "upstream_requests")
 
 
 def engine_user():
@@ -397,18 +398,27 @@ class Edge:
 
     # ---- counters ----
 
-    def counters(self, tenant):
-        """The tenant's meters, read from the shared file as doc/contract/counters.md says."""
-        with open(self.counters_file, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    def slot(self, tenant, path=None):
+        """The tenant's slot in the shared file, as doc/contract/counters.md says; zeros where it has none."""
+        with open(path or self.counters_file, "rb") as file, \
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             magic, version, slot_bytes, capacity = struct.unpack_from("<QIII", data)
             assert (magic, version, slot_bytes) == (0x6268636F756E7431, 1, 256)
             for i in range(capacity):
                 at = 256 + (tenant.no + i) % capacity * 256
                 no, = struct.unpack_from("<I", data, at)
                 if no in (0, tenant.no):
-                    values = struct.unpack_from(f"<{len(METERS)}Q", data, at + 16)
-                    return dict(zip(METERS, values if no else [0] * len(METERS)))
+                    return data[at:at + 256] if no else bytes(256)
         return None
+
+    def counters(self, tenant, path=None):
+        """The tenant's meters of requests and bytes."""
+        return dict(zip(METERS, struct.unpack_from(f"<{len(METERS)}Q", self.slot(tenant, path), 16)))
+
+    def times(self, tenant):
+        """Its meters of time, and the buckets of its latencies."""
+        values = struct.unpack_from("<19Q", self.slot(tenant), 16 + 8 * len(METERS))
+        return dict(zip(TIMES, values)), list(values[3:])
 
     def settled(self, tenant, requests, seconds=5):
         """Counters once ${requests} were counted: the log phase follows the answer."""

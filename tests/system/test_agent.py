@@ -225,6 +225,14 @@ def test_metrics_count_busy_tenants_by_name_and_all_others_together(stack):
     growth = {name: after[name] - before[name] for name in after if after[name] != before[name]}
     for meter, more in (("status_2xx", 5), ("status_4xx", 1), ("denied", 1)):
         assert growth[f'bulkhead_edge_{meter}_total{{tenant="acme"}}'] == more
+    histogram = "bulkhead_edge_latency_seconds"
+    assert growth[f'{histogram}_count{{tenant="acme"}}'] == growth[f'{histogram}_bucket{{tenant="acme",le="+Inf"}}'] == 6
+    buckets = [after[name] for name in after if name.startswith(f'{histogram}_bucket{{tenant="acme"')]
+    assert len(buckets) == 16 and buckets == sorted(buckets), "buckets are cumulative"
+    assert growth[f'{histogram}_sum{{tenant="acme"}}'] == pytest.approx(
+        growth['bulkhead_edge_latency_us_total{tenant="acme"}'] / 1e6, abs=1e-5)
+    assert growth['bulkhead_edge_upstream_requests_total{tenant="acme"}'] == 5
+    assert any(name.startswith("bulkhead_snapshot_info{incarnation=") for name in after)
     assert set(after) == set(before) and 'bulkhead_edge_requests_total{tenant="__other__"}' in after
     assert after["bulkhead_snapshot_in_step"] == 1 and after["bulkhead_snapshot_seq"] > 0
     assert 0 <= after["bulkhead_snapshot_age_seconds"] < 30
@@ -738,6 +746,32 @@ def count(node, values):
             at = 256 + 256 * (no % capacity)
             struct.pack_into("=I", data, at, no)
             struct.pack_into("=Q", data, at + 16, requests)
+
+
+def test_counters_file_that_is_replaced_loses_nothing(node):
+    """What is counted in the old file until it is noticed, and in the new one after, is told: both are."""
+    stack, token = node.stack, node.stack.user_token("globex")
+    before, sent = stack.usage("globex"), 0
+    old, other = node.counters.with_name("counters.old"), node.counters.with_name("counters.other")
+
+    def ask():
+        nonlocal sent
+        assert stack.request("globex", token=token).status == 200
+        sent += 1
+        return True
+    for replace in (lambda: node.counters.rename(old), lambda: other.rename(node.counters)):
+        other.write_bytes(b"of another version")
+        os.chown(other, engine_uid(), -1)
+        for _ in range(7):
+            ask()
+        replace()
+        for _ in range(5):  # the workers look once in a second
+            ask()
+        wait_for(lambda: ask() and node.counters.exists() and node.counters.stat().st_size > 1000, 10, "a new file")
+        wait_for(lambda: stack.usage("globex") >= before + sent, 25, "all that was served is counted")
+    assert stack.usage("globex") == before + sent
+    assert len({body["file_epoch"] for _, body, _ in node.wire.posts if body["values"]}) == 3
+    old.unlink()
 
 
 def test_counters_go_in_small_bodies_and_strangers_do_not_hold_up_others(node):

@@ -89,14 +89,40 @@ meters_of_the_database_have_no_place_in_a_slot(void **state)
 {
     (void)state;
     struct bh_slot slot = {0};
-    assert_int_equal(BH_METER_EDGE_COUNT, 9);
-    assert_int_equal(BH_METER_DB_STATEMENTS, 9);
-    assert_int_equal(BH_METER_COUNT, 18);
-    assert_int_equal(offsetof(struct bh_slot, room), 16 + 9 * 8);
+    assert_int_equal(BH_METER_EDGE_COUNT, 12);
+    assert_int_equal(BH_METER_DB_STATEMENTS, 12);
+    assert_int_equal(BH_METER_COUNT, 21);
+    assert_int_equal(BH_METER_BYTES_OUT, 8);
+    assert_int_equal(offsetof(struct bh_slot, meters), 16);
+    assert_int_equal(offsetof(struct bh_slot, latency), 16 + 12 * 8);
+    assert_int_equal(offsetof(struct bh_slot, room), 16 + 12 * 8 + 16 * 8);
     for (unsigned meter = BH_METER_EDGE_COUNT; meter <= BH_METER_COUNT; meter++)
         bh_slot_add(&slot, (enum bh_meter)meter, 1);
     for (size_t i = 0; i < sizeof(slot.room); i++)
         assert_int_equal(slot.room[i], 0);
+    for (size_t i = 0; i < BH_LATENCY_BUCKETS; i++)
+        assert_int_equal(slot.latency[i], 0);
+}
+
+static void
+a_request_is_in_the_first_bucket_whose_bound_it_does_not_exceed(void **state)
+{
+    (void)state;
+    assert_int_equal(bh_latency_bucket(0), 0);
+    for (unsigned i = 0; i < BH_LATENCY_BUCKETS - 1; i++) {
+        assert_int_equal(bh_latency_bound_us(i), 512u << i);
+        assert_int_equal(bh_latency_bucket(512u << i), i);
+        assert_int_equal(bh_latency_bucket((512u << i) + 1), i + 1);
+    }
+    assert_true(bh_latency_bound_us(BH_LATENCY_BUCKETS - 1) == UINT64_MAX);
+    assert_int_equal(bh_latency_bucket(UINT64_MAX), BH_LATENCY_BUCKETS - 1);
+    struct bh_slot slot = {0};
+    bh_slot_took(&slot, 700);
+    bh_slot_took(&slot, 900);
+    bh_slot_took(&slot, 60 * 1000000);
+    assert_int_equal(slot.latency[1], 2);
+    assert_int_equal(slot.latency[BH_LATENCY_BUCKETS - 1], 1);
+    assert_int_equal(slot.meters[BH_METER_LATENCY_US], 60001600);
 }
 
 struct job {
@@ -174,6 +200,7 @@ main(void)
         cmocka_unit_test(neighbouring_numbers_have_neighbouring_slots),
         cmocka_unit_test(meters_have_names_and_are_found_by_them),
         cmocka_unit_test(meters_of_the_database_have_no_place_in_a_slot),
+        cmocka_unit_test(a_request_is_in_the_first_bucket_whose_bound_it_does_not_exceed),
         cmocka_unit_test(threads_that_race_for_slots_lose_no_count),
         cmocka_unit_test(a_meter_that_does_not_exist_counts_nowhere),
     };
