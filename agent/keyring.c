@@ -29,9 +29,9 @@ wrong(struct bh_error *err, const char *name)
 }
 
 static bool
-get_key(const struct bh_json *object, struct bh_key *ret_key)
+get_key(const struct bh_json *object, const char *name, struct bh_key *ret_key)
 {
-    const struct bh_json *key = bh_json_get(object, "key");
+    const struct bh_json *key = bh_json_get(object, name);
     return key && key->kind == BH_JSON_STRING &&
            bh_hex_decode(key->text, ret_key->bytes, sizeof(ret_key->bytes));
 }
@@ -73,7 +73,7 @@ read_users(const struct bh_json *list, struct bh_keyring *keyring, struct bh_err
         int64_t epoch;
         size_t i = keyring->user_count;
         if (i == BH_KEYRING_USERS_MAX || !bh_json_int(bh_json_get(item, "epoch"), &epoch) ||
-            epoch < 0 || epoch > UINT32_MAX || !get_key(item, &keyring->users[i].key) ||
+            epoch < 0 || epoch > UINT32_MAX || !get_key(item, "key", &keyring->users[i].key) ||
             !get_times(item, &keyring->users[i].not_before_s, &keyring->users[i].not_after_s))
             return wrong(err, "user_keys");
         keyring->users[i].epoch = (uint32_t)epoch;
@@ -90,7 +90,8 @@ read_rows(
         size_t i = keyring->servers[server].row_count;
         struct bh_key_row *row = &keyring->servers[server].rows[i];
         if (i == BH_KEY_ROWS_MAX || !get_word(item, "kid", row->kid, sizeof(row->kid)) ||
-            !get_key(item, &row->key) || !get_times(item, &row->not_before_s, &row->not_after_s))
+            !get_key(item, "key", &row->key) ||
+            !get_times(item, &row->not_before_s, &row->not_after_s))
             return wrong(err, "servers/keys");
         keyring->servers[server].row_count++;
     }
@@ -113,6 +114,19 @@ read_servers(const struct bh_json *list, struct bh_keyring *keyring, struct bh_e
     return BH_OK;
 }
 
+/* The cell's own keys; a control plane of an older version has none. */
+static enum bh_code
+read_cell_keys(const struct bh_json *root, struct bh_keyring *keyring, struct bh_error *err)
+{
+    keyring->has_hash = bh_json_get(root, "hash_key") != NULL;
+    keyring->has_seal = bh_json_get(root, "seal_key") != NULL;
+    if (keyring->has_hash && !get_key(root, "hash_key", &keyring->hash))
+        return wrong(err, "hash_key");
+    if (keyring->has_seal && !get_key(root, "seal_key", &keyring->seal))
+        return wrong(err, "seal_key");
+    return BH_OK;
+}
+
 enum bh_code
 bh_keyring_read(struct bh_str text, struct bh_arena *arena, struct bh_keyring *ret_keyring,
     struct bh_error *err)
@@ -130,6 +144,7 @@ bh_keyring_read(struct bh_str text, struct bh_arena *arena, struct bh_keyring *r
         return wrong(err, "user_keys");
     if (!servers || servers->kind != BH_JSON_ARRAY)
         return wrong(err, "servers");
+    BH_TRY(read_cell_keys(root, ret_keyring, err));
     BH_TRY(read_users(users, ret_keyring, err));
     return read_servers(servers, ret_keyring, err);
 }

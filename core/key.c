@@ -50,18 +50,26 @@ hkdf_run(const struct bh_key *master, const struct bh_uid *salt, const uint8_t *
     return done;
 }
 
-/* info = ${label} with its NUL ‖ ${name} ‖ be32(${epoch}) */
+/* What a key is for: info = label with its NUL ‖ name, and be32(epoch) where it has one. */
+struct purpose {
+    struct bh_str label;
+    const struct bh_uid *name;
+    const uint32_t *epoch;
+};
+
 static enum bh_code
-derive(const struct bh_key *master, const struct bh_uid *install, struct bh_str label,
-    const struct bh_uid *name, uint32_t epoch, struct bh_key *ret_key, struct bh_error *err)
+derive(const struct bh_key *master, const struct bh_uid *install, const struct purpose *purpose,
+    struct bh_key *ret_key, struct bh_error *err)
 {
     uint8_t info[64];
-    size_t len = label.len;
-    memcpy(info, label.data, label.len);
-    memcpy(info + len, name->bytes, sizeof(name->bytes));
-    len += sizeof(name->bytes);
-    put_be32(info + len, epoch);
-    len += 4;
+    size_t len = purpose->label.len;
+    memcpy(info, purpose->label.data, len);
+    memcpy(info + len, purpose->name->bytes, sizeof(purpose->name->bytes));
+    len += sizeof(purpose->name->bytes);
+    if (purpose->epoch != NULL) {
+        put_be32(info + len, *purpose->epoch);
+        len += 4;
+    }
     struct bh_key key;
     if (!hkdf_run(master, install, info, len, &key))
         return crypto_failed(err, "HKDF");
@@ -74,14 +82,32 @@ enum bh_code
 bh_key_server(const struct bh_key *master, const struct bh_uid *install,
     const struct bh_uid *server, uint32_t epoch, struct bh_key *ret_key, struct bh_error *err)
 {
-    return derive(master, install, BH_STR("bulkhead/v1/tenant\0"), server, epoch, ret_key, err);
+    struct purpose purpose = {BH_STR("bulkhead/v1/tenant\0"), server, &epoch};
+    return derive(master, install, &purpose, ret_key, err);
 }
 
 enum bh_code
 bh_key_cell_user(const struct bh_key *master, const struct bh_uid *install,
     const struct bh_uid *cell, uint32_t epoch, struct bh_key *ret_key, struct bh_error *err)
 {
-    return derive(master, install, BH_STR("bulkhead/v1/user\0"), cell, epoch, ret_key, err);
+    struct purpose purpose = {BH_STR("bulkhead/v1/user\0"), cell, &epoch};
+    return derive(master, install, &purpose, ret_key, err);
+}
+
+enum bh_code
+bh_key_cell_hash(const struct bh_key *master, const struct bh_uid *install,
+    const struct bh_uid *cell, struct bh_key *ret_key, struct bh_error *err)
+{
+    struct purpose purpose = {BH_STR("bulkhead/v1/hash\0"), cell, NULL};
+    return derive(master, install, &purpose, ret_key, err);
+}
+
+enum bh_code
+bh_key_cell_seal(const struct bh_key *master, const struct bh_uid *install,
+    const struct bh_uid *cell, struct bh_key *ret_key, struct bh_error *err)
+{
+    struct purpose purpose = {BH_STR("bulkhead/v1/seal\0"), cell, NULL};
+    return derive(master, install, &purpose, ret_key, err);
 }
 
 static enum bh_code

@@ -36,6 +36,16 @@ enum bh_code bh_key_cell_user(const struct bh_key *master, const struct bh_uid *
     const struct bh_uid *cell, uint32_t epoch, struct bh_key *ret_key,
     struct bh_error *err) BH_MUSTCHECK;
 
+/**
+ * bh_key_cell_hash(master, install, cell, ret_key, err) / bh_key_cell_seal(…):
+ * K_hash and K_seal of a cell, info "bulkhead/v1/hash\0" (or "…/seal\0") ‖ cell.  They have no
+ * epoch: names of documents and sealed bodies outlive the rotation of the other keys.
+ */
+enum bh_code bh_key_cell_hash(const struct bh_key *master, const struct bh_uid *install,
+    const struct bh_uid *cell, struct bh_key *ret_key, struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_key_cell_seal(const struct bh_key *master, const struct bh_uid *install,
+    const struct bh_uid *cell, struct bh_key *ret_key, struct bh_error *err) BH_MUSTCHECK;
+
 /** bh_key_database(server_key, database, ret_key, err): HMAC-SHA256(K_server, database name). */
 enum bh_code bh_key_database(const struct bh_key *server_key, struct bh_str database,
     struct bh_key *ret_key, struct bh_error *err) BH_MUSTCHECK;

@@ -113,6 +113,20 @@ read_cell(const struct bh_str *words, struct bh_keyring *keyring)
     return bh_uid_parse(words[1], &keyring->cell);
 }
 
+static bool
+read_hash(const struct bh_str *words, struct bh_keyring *keyring)
+{
+    keyring->has_hash = bh_hex_decode(words[1], keyring->hash.bytes, BH_KEY_BYTES);
+    return keyring->has_hash;
+}
+
+static bool
+read_seal(const struct bh_str *words, struct bh_keyring *keyring)
+{
+    keyring->has_seal = bh_hex_decode(words[1], keyring->seal.bytes, BH_KEY_BYTES);
+    return keyring->has_seal;
+}
+
 static const struct item {
     const char *word;
     size_t words;
@@ -121,6 +135,8 @@ static const struct item {
 } items[] = {
     {"install", 2, true, read_install},
     {"cell", 2, true, read_cell},
+    {"hash", 2, true, read_hash},
+    {"seal", 2, true, read_seal},
     {"user", 5, false, read_user},
     {"server", 6, false, read_server},
 };
@@ -183,6 +199,16 @@ format_key(struct bh_buf *out, const struct bh_key *key, int64_t not_before, int
     bh_buf_putc(out, '\n');
 }
 
+static void
+format_cell_key(struct bh_buf *out, const char *word, bool has, const struct bh_key *key)
+{
+    if (has) {
+        bh_buf_puts(out, word);
+        bh_buf_hex(out, key->bytes, sizeof(key->bytes));
+        bh_buf_putc(out, '\n');
+    }
+}
+
 void
 bh_keyring_format(const struct bh_keyring *keyring, struct bh_buf *out)
 {
@@ -191,6 +217,8 @@ bh_keyring_format(const struct bh_keyring *keyring, struct bh_buf *out)
     bh_uid_format(&keyring->install, install);
     bh_uid_format(&keyring->cell, cell);
     bh_buf_printf(out, "install %s\ncell %s\n", install, cell);
+    format_cell_key(out, "hash ", keyring->has_hash, &keyring->hash);
+    format_cell_key(out, "seal ", keyring->has_seal, &keyring->seal);
     for (size_t i = 0; i < keyring->user_count; i++) {
         bh_buf_printf(out, "user %u", keyring->users[i].epoch);
         format_key(out, &keyring->users[i].key, keyring->users[i].not_before_s,

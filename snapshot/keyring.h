@@ -6,11 +6,16 @@
  *   install <uid>
  *   cell <uid>
  *   user <key epoch> <64 hex digits> <not_before> <not_after>
+ *   hash <64 hex digits: K_hash>
+ *   seal <64 hex digits: K_seal>
  *   server <name> <kid> <64 hex digits: K_server> <not_before> <not_after>
+ *
+ * hash and seal may be absent (a control plane of an older version): what needs them is refused.
  */
 #ifndef BH_SNAPSHOT_KEYRING_H
 #define BH_SNAPSHOT_KEYRING_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +32,10 @@
 struct bh_keyring {
     struct bh_uid install;
     struct bh_uid cell;
+    bool has_hash;
+    bool has_seal;
+    struct bh_key hash; /* names the documents of API keys */
+    struct bh_key seal; /* opens the private keys of certificates */
     size_t user_count;
     struct {
         uint32_t epoch;

@@ -3,9 +3,9 @@
 #include "control/api/write.h"
 #include "core/codec.h"
 
-/* One row after its name: the key in hexadecimal digits and when it counts. */
+/* The key in hexadecimal digits; wipes ${key}. */
 static void
-write_key(struct bh_writer *w, struct bh_key *key, const struct bh_key_epoch *epoch)
+write_digits(struct bh_writer *w, const char *name, struct bh_key *key)
 {
     char hex[2 * BH_KEY_BYTES + 1];
     struct bh_buf text;
@@ -13,11 +13,31 @@ write_key(struct bh_writer *w, struct bh_key *key, const struct bh_key_epoch *ep
     bh_buf_init(&text, hex, sizeof(hex));
     bh_buf_hex(&text, key->bytes, sizeof(key->bytes));
     bh_wipe(key, sizeof(*key));
-    bh_write_text(w, "key", hex);
+    bh_write_text(w, name, hex);
     bh_wipe(hex, sizeof(hex));
+}
+
+/* One row after its name: the key and when it counts. */
+static void
+write_key(struct bh_writer *w, struct bh_key *key, const struct bh_key_epoch *epoch)
+{
+    write_digits(w, "key", key);
     bh_write_int(w, "not_before", epoch->not_before_s);
     bh_write_int(w, "not_after", epoch->not_after_s);
     bh_write_close(w, '}');
+}
+
+static enum bh_code
+write_cell_keys(struct bh_writer *w, const struct bh_key *master, const struct bh_cell_keys *keys,
+    struct bh_error *err)
+{
+    struct bh_key key;
+
+    BH_TRY(bh_key_cell_hash(master, &keys->install, &keys->cell, &key, err));
+    write_digits(w, "hash_key", &key);
+    BH_TRY(bh_key_cell_seal(master, &keys->install, &keys->cell, &key, err));
+    write_digits(w, "seal_key", &key);
+    return BH_OK;
 }
 
 static enum bh_code
@@ -98,6 +118,7 @@ BH_HANDLER(bh_keyring_get)
     bh_write_text(&w, "install", uid);
     bh_uid_format(&keys->cell, uid);
     bh_write_text(&w, "cell", uid);
+    BH_TRY(write_cell_keys(&w, request->config->master, keys, err));
     BH_TRY(write_users(&w, request->config->master, keys, err));
     BH_TRY(write_servers(&w, request->config->master, keys, err));
     bh_write_close(&w, '}');

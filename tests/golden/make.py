@@ -55,6 +55,16 @@ def cell_key(epoch, cell=CELL, master=MASTER, install=INSTALL):
     return hkdf(master, uid(install), b"bulkhead/v1/user\0" + uid(cell) + be32(epoch))
 
 
+def hash_key(cell=CELL, master=MASTER, install=INSTALL):
+    """Names the documents of API keys; of a cell, without an epoch."""
+    return hkdf(master, uid(install), b"bulkhead/v1/hash\0" + uid(cell))
+
+
+def seal_key(cell=CELL, master=MASTER, install=INSTALL):
+    """Seals what is secret in a document."""
+    return hkdf(master, uid(install), b"bulkhead/v1/seal\0" + uid(cell))
+
+
 def database_key(epoch, database, **who):
     return mac(server_key(epoch, **who), database.encode())
 
@@ -85,6 +95,8 @@ def keys():
             "master": master.hex(), "install": install, "name": name, "epoch": epoch,
             "server_key": server_key(epoch, name, master, install).hex(),
             "cell_key": cell_key(epoch, name, master, install).hex(),
+            "hash_key": hash_key(name, master, install).hex(),
+            "seal_key": seal_key(name, master, install).hex(),
             "databases": [
                 {"database": d,
                  "key": database_key(epoch, d, server=name, master=master, install=install).hex()}

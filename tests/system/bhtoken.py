@@ -40,6 +40,16 @@ def derive_user_cell_key(master, install, cell_uid, epoch):
     return hkdf(master, install, b"bulkhead/v1/user\0" + cell_uid + struct.pack(">I", epoch))
 
 
+def derive_hash_key(master, install, cell_uid):
+    """K_hash of one cell."""
+    return hkdf(master, install, b"bulkhead/v1/hash\0" + cell_uid)
+
+
+def derive_seal_key(master, install, cell_uid):
+    """K_seal of one cell."""
+    return hkdf(master, install, b"bulkhead/v1/seal\0" + cell_uid)
+
+
 def tenant_user_key(cell_key, tenant_uid, tenant_epoch):
     """The key of one tenant's user tokens."""
     return _hmac(cell_key, tenant_uid + struct.pack(">I", tenant_epoch))

@@ -202,8 +202,15 @@ class Keys:
     def k_server(self, epoch=1):
         return bhtoken.derive_server_key(self.master, self.install.bytes, self.server.bytes, epoch)
 
+    def hash(self):
+        return bhtoken.derive_hash_key(self.master, self.install.bytes, self.cell.bytes)
+
+    def seal(self):
+        return bhtoken.derive_seal_key(self.master, self.install.bytes, self.cell.bytes)
+
     def text(self, not_before=0, not_after=4102444800):
-        lines = [f"install {self.install}", f"cell {self.cell}"]
+        lines = [f"install {self.install}", f"cell {self.cell}", f"hash {self.hash().hex()}",
+                 f"seal {self.seal().hex()}"]
         lines += [f"user {e} {self.user(e).hex()} {not_before} {not_after}" for e in self.user_epochs]
         lines += [f"server main main.{e} {self.k_server(e).hex()} {not_before + e} {not_after}"
                   for e in self.server_epochs]

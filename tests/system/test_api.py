@@ -792,8 +792,10 @@ def test_keyring(api):
     user = bhtoken.derive_user_cell_key(MASTER, install, uuid.UUID(CELL_UID).bytes, 1)
     server = bhtoken.derive_server_key(MASTER, install, uuid.UUID(SERVER_UID).bytes, 1)
     validity = {"not_before": 1577836800, "not_after": 4070908800}
+    own = (MASTER, install, uuid.UUID(CELL_UID).bytes)
     assert answer.json() == {
-        "install": INSTALL_UID, "cell": CELL_UID, "user_keys": [{"epoch": 1, "key": user.hex(), **validity}],
+        "install": INSTALL_UID, "cell": CELL_UID, "hash_key": bhtoken.derive_hash_key(*own).hex(),
+        "seal_key": bhtoken.derive_seal_key(*own).hex(), "user_keys": [{"epoch": 1, "key": user.hex(), **validity}],
         "servers": [{"name": "srv", "uid": SERVER_UID, "keys": [{"kid": "srv.1", "key": server.hex(), **validity}]}]}
     other = api.call("GET", "/v1/keyring", token=OTHER_AGENT).json()
     assert other["cell"] != CELL_UID and user.hex() not in json.dumps(other)

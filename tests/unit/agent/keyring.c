@@ -10,6 +10,9 @@
 #define USER "{\"epoch\":7,\"key\":\"" KEY "\",\"not_before\":1,\"not_after\":9}"
 #define ROW "{\"kid\":\"main.1\",\"key\":\"" KEY "\",\"not_before\":1,\"not_after\":9}"
 #define SERVER(rows) "{\"name\":\"main\",\"uid\":\"" UID "\",\"keys\":[" rows "]}"
+#define CELL_KEYS(hash, seal)                                                                      \
+    "{\"install\":\"" UID "\",\"cell\":\"" UID "\",\"hash_key\":" hash ",\"seal_key\":" seal         \
+    ",\"user_keys\":[],\"servers\":[]}"
 #define RING(users, servers)                                                                       \
     "{\"install\":\"" UID "\",\"cell\":\"" UID "\",\"user_keys\":[" users                          \
     "],\"servers\":[" servers "]}"
@@ -47,6 +50,11 @@ reads(void **state)
     assert_int_equal(keyring.user_count, 0);
     assert_code(parse(RING(USER "," USER, SERVER(ROW "," ROW "," ROW "," ROW)), &keyring), BH_OK);
     assert_int_equal(keyring.servers[0].row_count, 4);
+    assert_false(keyring.has_hash || keyring.has_seal);
+    assert_code(parse(CELL_KEYS("\"" KEY "\"", "\"" KEY "\""), &keyring), BH_OK);
+    assert_true(keyring.has_hash && keyring.has_seal);
+    assert_int_equal(keyring.hash.bytes[3], 0xef);
+    assert_int_equal(keyring.seal.bytes[0], 0xde);
 }
 
 static void
@@ -57,6 +65,8 @@ refuses(void **state)
     static const char *const cases[] = {
         "",
         "{}",
+        CELL_KEYS("null", "\"" KEY "\""),
+        CELL_KEYS("\"" KEY "\"", "\"" KEY "00\""),
         "[]",
         "{\"install\":\"" UID "\"}",
         RING(USER "," USER "," USER, ""),                        /* three user keys */

@@ -121,6 +121,10 @@ check_derivation(const struct bh_json *row)
     assert_key(&server, row, "server_key");
     assert_code(bh_key_cell_user(&master, &install, &name, epoch, &cell, NULL), BH_OK);
     assert_key(&cell, row, "cell_key");
+    assert_code(bh_key_cell_hash(&master, &install, &name, &key, NULL), BH_OK);
+    assert_key(&key, row, "hash_key");
+    assert_code(bh_key_cell_seal(&master, &install, &name, &key, NULL), BH_OK);
+    assert_key(&key, row, "seal_key");
     for (const struct bh_json *d = list_of(row, "databases"); d != NULL; d = d->next) {
         assert_code(bh_key_database(&server, text_of(d, "database"), &key, NULL), BH_OK);
         assert_key(&key, d, "key");

@@ -16,8 +16,9 @@
 #define HEX "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define HEAD                                                                                       \
     "install 01890a5d-ac96-774b-bcce-b302099a8057\ncell 01890a5d-ac96-774b-bcce-b302099a8058\n"
+#define CELL_KEYS "hash " HEX "\nseal " HEX "\n"
 #define GOOD                                                                                       \
-    HEAD "user 1 " HEX " 100 200\nuser 2 " HEX " 150 300\n"                                        \
+    HEAD CELL_KEYS "user 1 " HEX " 100 200\nuser 2 " HEX " 150 300\n"                                        \
          "server main main.1 " HEX " 100 200\nserver main main.2 " HEX " 150 300\n"                \
          "server big big.1 " HEX " 0 9\n"
 
@@ -34,6 +35,9 @@ test_round_trip(void **state)
     assert_int_equal(keyring.server_count, 2);
     assert_int_equal(keyring.servers[0].row_count, 2);
     assert_int_equal(keyring.users[0].key.bytes[1], 0x11);
+    assert_true(keyring.has_hash && keyring.has_seal);
+    assert_int_equal(keyring.hash.bytes[1], 0x11);
+    assert_int_equal(keyring.seal.bytes[31], 0xff);
     char text[4096];
     struct bh_buf out;
     bh_buf_init(&out, text, sizeof(text));
@@ -77,6 +81,9 @@ test_refused(void **state)
         HEAD "server main main.1 " HEX " 1 2\nserver main main.1 " HEX " 1 2\n",
         HEAD "server main main.1 " HEX " 1 2 3\n",
         HEAD HEAD,
+        HEAD "hash " HEX "\nhash " HEX "\n",
+        HEAD "seal " HEX "0\n",
+        HEAD "seal " HEX " 1 2\n",
         HEAD "\n",
         HEAD "password x\n",
     };
