@@ -98,6 +98,8 @@ struct bh_edge_ctx {
     const struct bh_counters *counters; /* where the slot lies */
     u_char request_id[32]; /* hexadecimal digits; also the trace id of a trace begun here */
     enum bh_code code;     /* how the edge itself answered; BH_OK: it did not */
+    ngx_str_t trace_id;    /* of the traceparent that the application gets; empty: not yet */
+    ngx_str_t subject;     /* whom the accepted credential names; empty: none was accepted */
     uint64_t begun_ns;     /* CLOCK_MONOTONIC; its header was complete */
     /* while it runs: stream.c */
     ngx_queue_t stream;
@@ -393,7 +395,12 @@ ngx_int_t bh_edge_problem_handler(ngx_http_request_t *r);
 ngx_int_t bh_edge_meter(ngx_http_request_t *r);
 void bh_edge_meter_setup(void);
 
-/** bh_edge_variables(cf): register $bulkhead_tenant, _tenant_no, _request_id, _code, _failed. */
+/** bh_edge_status(r): the status that the client saw, or was to see; 499 where it left before. */
+ngx_uint_t bh_edge_status(ngx_http_request_t *r);
+
+/* ---- variables.c ---- */
+
+/** bh_edge_variables(cf): register $bulkhead_*. */
 ngx_int_t bh_edge_variables(ngx_conf_t *cf);
 
 #endif

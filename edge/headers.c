@@ -339,10 +339,15 @@ bh_edge_headers_clean(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
             look_at(&headers[i], &scan, ctx);
         }
     }
+    scan.drop_trace = scan.traceparents != 1 || !trace_valid(scan.traceparent->value);
+    if (!scan.drop_trace) {
+        ctx->trace_id = (ngx_str_t){sizeof(ctx->request_id), scan.traceparent->value.data + 3};
+    } else if (!ctx->observed) {
+        ctx->trace_id = (ngx_str_t){sizeof(ctx->request_id), ctx->request_id};
+    }
     if (ctx->observed) {
         return true;
     }
-    scan.drop_trace = scan.traceparents != 1 || !trace_valid(scan.traceparent->value);
     if ((scan.doomed || scan.drop_trace) && !remove_headers(r, &scan)) {
         return false;
     }

@@ -1,9 +1,8 @@
-/* Counting what was served, and naming it in the log. */
+/* Counting what was served. */
 #include "edge/edge.h"
 
-/* The status that the access log shows; 499 where the client left before there was one. */
-static ngx_uint_t
-final_status(ngx_http_request_t *r)
+ngx_uint_t
+bh_edge_status(ngx_http_request_t *r)
 {
     if (r->err_status != 0) {
         return r->err_status;
@@ -28,7 +27,7 @@ count(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
     }
     ctx->counted = 1;
     bh_slot_add(ctx->slot, BH_METER_REQUESTS, 1);
-    bh_slot_add(ctx->slot, class_of(final_status(r)), 1);
+    bh_slot_add(ctx->slot, class_of(bh_edge_status(r)), 1);
     int status = bh_code_http(ctx->code);
     if (status == NGX_HTTP_UNAUTHORIZED || status == NGX_HTTP_FORBIDDEN) {
         bh_slot_add(ctx->slot, BH_METER_DENIED, 1);
@@ -141,86 +140,5 @@ bh_edge_meter(ngx_http_request_t *r)
     bh_edge_stream_count(r, ctx);
     add_times(r, ctx);
     bh_edge_stream_end(ctx);
-    return NGX_OK;
-}
-
-enum variable { VAR_TENANT, VAR_TENANT_NO, VAR_REQUEST_ID, VAR_CODE, VAR_FAILED };
-
-/* For `access_log … if=`: a map of $status would cost each request more than the rest of its log
- * phase. */
-static ngx_str_t
-failed(ngx_http_request_t *r)
-{
-    static u_char digits[] = "01";
-    return (ngx_str_t){1, digits + (final_status(r) >= 400)};
-}
-
-static ngx_str_t
-value_of(ngx_http_request_t *r, struct bh_edge_ctx *ctx, enum variable variable)
-{
-    ngx_str_t text = {0, NULL};
-    const char *slug;
-    switch (variable) {
-    case VAR_TENANT:
-        text = (ngx_str_t){ctx->tenant.id_len, (u_char *)ctx->tenant.id};
-        break;
-    case VAR_TENANT_NO:
-        text.data = ctx->tenant.id_len == 0 ? NULL : ngx_pnalloc(r->pool, NGX_INT32_LEN);
-        if (text.data != NULL) {
-            text.len = (size_t)(ngx_sprintf(text.data, "%D", ctx->tenant.record.no) - text.data);
-        }
-        break;
-    case VAR_REQUEST_ID:
-        text = (ngx_str_t){sizeof(ctx->request_id), ctx->request_id};
-        break;
-    case VAR_CODE:
-        slug = ctx->code == BH_OK ? "" : bh_code_slug(ctx->code);
-        text = (ngx_str_t){ngx_strlen(slug), (u_char *)(uintptr_t)slug};
-        break;
-    case VAR_FAILED:
-        text = failed(r);
-        break;
-    }
-    return text;
-}
-
-static ngx_int_t
-get_variable(ngx_http_request_t *r, ngx_http_variable_value_t *value, uintptr_t data)
-{
-    struct bh_edge_ctx *ctx = bh_edge_ctx_get(r);
-    ngx_str_t text = {0, NULL};
-    if (ctx != NULL || data == VAR_FAILED) {
-        text = value_of(r, ctx, (enum variable)data);
-    }
-    value->not_found = text.len == 0;
-    value->valid = text.len != 0;
-    value->no_cacheable = 1;
-    value->len = (unsigned)text.len & 0xfffffff;
-    value->data = text.data;
-    return NGX_OK;
-}
-
-ngx_int_t
-bh_edge_variables(ngx_conf_t *cf)
-{
-    static const struct {
-        ngx_str_t name;
-        enum variable variable;
-    } table[] = {
-        {ngx_string("bulkhead_tenant"), VAR_TENANT},
-        {ngx_string("bulkhead_tenant_no"), VAR_TENANT_NO},
-        {ngx_string("bulkhead_request_id"), VAR_REQUEST_ID},
-        {ngx_string("bulkhead_code"), VAR_CODE},
-        {ngx_string("bulkhead_failed"), VAR_FAILED},
-    };
-    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        ngx_str_t name = table[i].name;
-        ngx_http_variable_t *var = ngx_http_add_variable(cf, &name, NGX_HTTP_VAR_NOCACHEABLE);
-        if (var == NULL) {
-            return NGX_ERROR;
-        }
-        var->get_handler = get_variable;
-        var->data = (uintptr_t)table[i].variable;
-    }
     return NGX_OK;
 }

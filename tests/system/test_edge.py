@@ -882,6 +882,6 @@ def test_access_log_names_the_refused(fresh):
     log = edge.dir / "nginx/access.log"
     assert eventually(lambda: log.read_text().count("\n") >= 3, 5)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(line["tenant"], line["no"], line["code"], line["status"]) for line in lines] == [
+    assert [(line["tenant"], line["tenant_no"], line["code"], line["status"]) for line in lines] == [
         ("acme", "7", "credential-missing", 401), ("", "", "tenant-unknown", 404), ("", "", "bad-request", 400)]
     assert [line["request_id"] for line in lines] == [problem.json()["request_id"] for problem in problems]
