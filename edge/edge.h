@@ -28,6 +28,7 @@
 #include "core/policy.h"
 #include "core/str.h"
 #include "core/tenant.h"
+#include "snapshot/inflight.h"
 #include "snapshot/keyring.h"
 #include "snapshot/snapshot.h"
 
@@ -41,6 +42,7 @@ struct bh_edge_main {
     ngx_str_t counters;    /* file on tmpfs */
     ngx_str_t cell;        /* whose tenants are served here; empty: of all */
     ngx_str_t base_domain; /* lower case, no dots at the ends */
+    ngx_uint_t in_flight;  /* requests of one tenant at once, all workers together */
 };
 
 enum bh_edge_mode { BH_EDGE_OFF, BH_EDGE_OBSERVE, BH_EDGE_ON };
@@ -96,6 +98,7 @@ struct bh_edge_ctx {
     const struct bh_route *route; /* of the tenant's policy that the request matches, or NULL */
     struct bh_slot *slot;
     const struct bh_counters *counters; /* where the slot lies */
+    _Atomic uint32_t *in_flight; /* where it is counted as running; NULL: it is not */
     u_char request_id[32]; /* hexadecimal digits; also the trace id of a trace begun here */
     enum bh_code code;     /* how the edge itself answered; BH_OK: it did not */
     ngx_str_t trace_id;    /* of the traceparent that the application gets; empty: not yet */
@@ -136,6 +139,7 @@ struct bh_arena bh_edge_arena(ngx_http_request_t *r);
 struct bh_edge_state {
     struct bh_snapshot *snapshot;
     struct bh_counters *counters;
+    struct bh_inflight *inflight; /* belongs to the counters */
     struct bh_keyring *keyring;  /* NULL until the file was read */
     uint64_t keyring_seen;       /* the snapshot's keyring number that it answers to */
     uint64_t keyring_generation; /* rises with each file that was read */
@@ -259,8 +263,36 @@ ngx_table_elt_t *bh_edge_header_out(ngx_http_request_t *r, const char *name, ngx
 void bh_edge_stream_begin(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
 void bh_edge_stream_end(struct bh_edge_ctx *ctx);
 
+/** bh_edge_streams_follow(): new files are open: what runs is counted in them from here on. */
+void bh_edge_streams_follow(void);
+
 /** bh_edge_stream_count(r, ctx): count the bytes that passed since the last call. */
 void bh_edge_stream_count(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
+
+/* ---- inflight.c ---- */
+
+/** bh_edge_inflight_open(conf, err): map the file beside the counters and get this worker's column
+ * (snapshot/inflight.h). */
+enum bh_code bh_edge_inflight_open(struct bh_edge_main *conf, struct bh_error *err);
+
+/**
+ * bh_edge_inflight_enter(r, ctx, ret_reason):
+ * From here on the request is in flight; nothing where it is already.
+ * BH_E_NOT_READY with a reason where its tenant has as many as
+ * bulkhead_in_flight allows: then it is not counted.
+ */
+enum bh_code bh_edge_inflight_enter(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
+
+/** bh_edge_inflight_leave(ctx): it runs no more; nothing where it does not. */
+void bh_edge_inflight_leave(struct bh_edge_ctx *ctx);
+
+/** bh_edge_inflight_follow(ctx): the counters file was replaced: count it in the new one. */
+void bh_edge_inflight_follow(struct bh_edge_ctx *ctx);
+
+/** bh_edge_inflight(ctx): requests of its tenant that are in flight on this edge, in all workers.
+ */
+uint32_t bh_edge_inflight(const struct bh_edge_ctx *ctx);
 
 /* ---- websocket.c ---- */
 

@@ -140,5 +140,6 @@ bh_edge_meter(ngx_http_request_t *r)
     bh_edge_stream_count(r, ctx);
     add_times(r, ctx);
     bh_edge_stream_end(ctx);
+    bh_edge_inflight_leave(ctx);
     return NGX_OK;
 }

@@ -8,7 +8,20 @@
 static void *
 create_main(ngx_conf_t *cf)
 {
-    return ngx_pcalloc(cf->pool, sizeof(struct bh_edge_main));
+    struct bh_edge_main *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
+    if (conf != NULL) {
+        conf->in_flight = NGX_CONF_UNSET_UINT;
+    }
+    return conf;
+}
+
+static char *
+init_main(ngx_conf_t *cf, void *data)
+{
+    struct bh_edge_main *conf = data;
+    (void)cf;
+    ngx_conf_init_uint_value(conf->in_flight, 1024);
+    return NGX_CONF_OK;
 }
 
 static void *
@@ -119,6 +132,8 @@ static ngx_conf_bitmask_t sources[] = {
     {ngx_null_string, 0},
 };
 
+static ngx_conf_num_bounds_t in_flight_bounds = {ngx_conf_check_num_bounds, 1, 1000000};
+
 static ngx_command_t commands[] = {
     {ngx_string("bulkhead"), NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS, bh_edge_upstream, 0, 0, NULL},
     {ngx_string("bulkhead"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE1,
@@ -145,6 +160,8 @@ static ngx_command_t commands[] = {
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, cell), NULL},
     {ngx_string("bulkhead_base_domain"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_base_domain,
         NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
+    {ngx_string("bulkhead_in_flight"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_num_slot,
+        NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, in_flight), &in_flight_bounds},
     {ngx_string("bulkhead_problem"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_problem, 0, 0, NULL},
     ngx_null_command,
 };
@@ -287,8 +304,12 @@ gate(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR; /* post_read did not see it: no way past us */
     }
     const char *reason = NULL;
-    enum bh_code code = admit(r, ctx, &reason);
+    enum bh_code code = bh_edge_inflight_enter(r, ctx, &reason);
+    if (code == BH_OK) {
+        code = admit(r, ctx, &reason);
+    }
     if (code != BH_OK) {
+        bh_edge_inflight_leave(ctx);
         return refuse(r, ctx, code, reason);
     }
     ctx->admitted = 1;
@@ -350,6 +371,7 @@ static ngx_http_module_t module_ctx = {
     .preconfiguration = bh_edge_variables,
     .postconfiguration = set_phases,
     .create_main_conf = create_main,
+    .init_main_conf = init_main,
     .create_srv_conf = create_server,
     .merge_srv_conf = merge_server,
 };

@@ -154,6 +154,7 @@ static enum bh_code
 open_all(struct bh_edge_main *conf, struct bh_error *err)
 {
     BH_TRY(open_counters(conf, err));
+    BH_TRY(bh_edge_inflight_open(conf, err));
     BH_TRY(open_snapshot(conf, err));
     return open_keyring(conf, err);
 }
@@ -172,6 +173,15 @@ drop_snapshot(ngx_log_t *log)
     next_try = ngx_current_msec;
 }
 
+/* Requests in flight still point into it: it stays mapped. */
+static void
+drop_inflight(void)
+{
+    bh_inflight_close(bh_edge.inflight, false);
+    bh_edge.inflight = NULL;
+    next_try = ngx_current_msec;
+}
+
 /* Requests in flight still count into the old file: it stays mapped.  It is address space only. */
 static void
 drop_counters(ngx_log_t *log)
@@ -179,13 +189,14 @@ drop_counters(ngx_log_t *log)
     ngx_log_error(
         NGX_LOG_WARN, log, 0, "bulkhead: the counters file was replaced, opening it again");
     bh_edge.counters = NULL;
-    next_try = ngx_current_msec;
+    drop_inflight();
 }
 
 static bool
 complete(void)
 {
-    return bh_edge.snapshot != NULL && bh_edge.keyring != NULL && bh_edge.counters != NULL;
+    return bh_edge.snapshot != NULL && bh_edge.keyring != NULL && bh_edge.counters != NULL &&
+           bh_edge.inflight != NULL;
 }
 
 /* Once for each kind of trouble, not five times a second. */
@@ -208,7 +219,8 @@ tell(enum bh_code code, const struct bh_error *err, ngx_log_t *log)
 static const char *
 missing(void)
 {
-    return bh_edge.counters == NULL   ? "the edge cannot open its counters file yet"
+    return bh_edge.counters == NULL || bh_edge.inflight == NULL
+               ? "the edge cannot open its counters file yet"
            : bh_edge.snapshot == NULL ? "the edge has no snapshot of the tenants yet"
                                       : "the edge has no keyring yet";
 }
@@ -223,6 +235,8 @@ bh_edge_ready(struct bh_edge_main *conf, ngx_log_t *log, const char **ret_reason
         }
         if (bh_counters_replaced(bh_edge.counters, (const char *)conf->counters.data)) {
             drop_counters(log);
+        } else if (bh_inflight_replaced(bh_edge.inflight, (const char *)conf->counters.data)) {
+            drop_inflight();
         }
     }
     if (complete()) {
@@ -271,6 +285,7 @@ void
 bh_edge_state_close(void)
 {
     bh_snapshot_close(bh_edge.snapshot);
+    bh_inflight_close(bh_edge.inflight, true);
     bh_counters_close(bh_edge.counters);
     bh_mac_free(bh_edge.mac);
     if (bh_edge.keyring != NULL) {

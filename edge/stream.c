@@ -37,6 +37,20 @@ follow_counters(struct bh_edge_ctx *ctx)
 }
 
 void
+bh_edge_streams_follow(void)
+{
+    if (streams.next == NULL) {
+        return;
+    }
+    for (ngx_queue_t *at = ngx_queue_head(&streams); at != ngx_queue_sentinel(&streams);
+         at = ngx_queue_next(at)) {
+        struct bh_edge_ctx *ctx = ngx_queue_data(at, struct bh_edge_ctx, stream);
+        follow_counters(ctx);
+        bh_edge_inflight_follow(ctx);
+    }
+}
+
+void
 bh_edge_stream_count(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
 {
     follow_counters(ctx);

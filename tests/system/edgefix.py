@@ -427,6 +427,32 @@ class Edge:
         values = struct.unpack_from("<19Q", self.slot(tenant), 16 + 8 * len(METERS))
         return dict(zip(TIMES, values)), list(values[3:])
 
+    def in_flight(self, tenant):
+        """The tenant's requests in flight, all workers together, as doc/contract/counters.md says."""
+        if not (self.counters_file.exists() and pathlib.Path(f"{self.counters_file}.inflight").exists()):
+            return 0  # no request came yet
+        with open(self.counters_file, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            epoch, = struct.unpack_from("<Q", data, 24)
+            capacity, = struct.unpack_from("<I", data, 16)
+            index = next((at for at in ((tenant.no + i) % capacity for i in range(capacity))
+                          if struct.unpack_from("<I", data, 256 + at * 256)[0] in (0, tenant.no)))
+        with open(f"{self.counters_file}.inflight", "rb") as file, \
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            magic, version, columns, rows, _, belongs = struct.unpack_from("<QIIIIQ", data)
+            assert (magic, version, columns, rows) == (0x6268666C69676874, 1, 256, capacity)
+            if belongs != epoch:
+                return 0
+            owners = struct.unpack_from("<256I", data, 2048)
+            return sum(struct.unpack_from("<I", data, 4096 + (column * rows + index) * 4)[0]
+                       for column in range(columns) if owners[column])
+
+    def until_in_flight(self, tenant, count, seconds=5):
+        """Wait until so many are in flight; returns how many are."""
+        deadline = time.monotonic() + seconds
+        while (now := self.in_flight(tenant)) != count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return now
+
     def settled(self, tenant, requests, seconds=5):
         """Counters once ${requests} were counted: the log phase follows the answer."""
         deadline = time.monotonic() + seconds
