@@ -15,7 +15,7 @@ from edgeload import LOAD_CORE, PROXY_CORE, pin
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 PEER_KEY = "0123456789abcdef0123456789abcdef"  # of all tenants, where a peer verifies tokens
 
-UPSTREAM = """daemon off; pid {dir}/up.pid; error_log stderr; worker_processes 1; worker_rlimit_nofile 8192;
+UPSTREAM = """daemon off; pid {dir}/up.pid; error_log stderr; worker_processes 1;
 events {{ worker_connections 4096; }}
 http {{
     access_log off; keepalive_requests 100000000; client_body_temp_path {dir}/b; proxy_temp_path {dir}/p;

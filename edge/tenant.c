@@ -6,7 +6,7 @@
 
 #include "core/buf.h"
 
-#define PLACES 4096 /* a power of two */
+#define PLACES 65536 /* a power of two */
 
 struct place {
     uint64_t txn; /* of the snapshot that the tenant was read from; 0: empty */

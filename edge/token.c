@@ -12,9 +12,9 @@
 #include "core/token.h"
 #include "core/usertoken.h"
 
-#define BUCKETS 16384
-#define ENTRIES_MAX 16384
-#define BYTES_MAX ((size_t)24 << 20)
+#define BUCKETS 65536
+#define ENTRIES_MAX 65536
+#define BYTES_MAX ((size_t)96 << 20)
 #define FRESH_S 30 /* a token goes out with at least so many seconds left */
 
 struct entry {
@@ -60,7 +60,7 @@ bucket_of(const struct bh_edge_ctx *ctx, struct bh_str credential)
         memcpy(&word, credential.data + credential.len - sizeof(word), sizeof(word));
     }
     word *= UINT64_C(0x9e3779b97f4a7c15);
-    return (uint32_t)(word >> 50); /* the 14 highest bits: BUCKETS */
+    return (uint32_t)(word >> 48); /* the 16 highest bits: BUCKETS */
 }
 
 static void
