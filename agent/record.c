@@ -116,17 +116,6 @@ get_endpoints(const struct bh_json *object, struct bh_arena *arena, struct bh_st
     return BH_OK;
 }
 
-static bool
-domain_valid(struct bh_str s)
-{
-    bool ok = s.len >= 1 && s.len <= BH_DOMAIN_MAX;
-    for (size_t i = 0; ok && i < s.len; i++) {
-        char c = s.data[i];
-        ok = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
-    }
-    return ok;
-}
-
 /* Optional: a tenant without any has no such member. */
 static enum bh_code
 get_domains(const struct bh_json *object, struct bh_arena *arena, struct bh_str *ret_text,
@@ -141,7 +130,8 @@ get_domains(const struct bh_json *object, struct bh_arena *arena, struct bh_str 
         return wrong(err, "domains", "an array");
     bh_buf_init_arena(&buf, arena, DOMAINS_MAX * (BH_DOMAIN_MAX + 1) + 1);
     for (const struct bh_json *item = list->first; item; item = item->next) {
-        if (item->kind != BH_JSON_STRING || !domain_valid(item->text) || ++count > DOMAINS_MAX)
+        if (item->kind != BH_JSON_STRING || bh_domain_check(item->text, NULL) != BH_OK ||
+            ++count > DOMAINS_MAX)
             return wrong(err, "domains", "up to 64 host names in lower case");
         if (buf.len)
             bh_buf_putc(&buf, ' ');

@@ -85,6 +85,75 @@ bh_host_tenant(struct bh_str host, struct bh_str base_domain, char ret_id[BH_TEN
     return BH_OK;
 }
 
+/* ---- custom domains ---- */
+
+static bool
+is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool
+is_letter(char c)
+{
+    return c >= 'a' && c <= 'z';
+}
+
+static bool
+label_valid(struct bh_str label)
+{
+    if (label.len == 0 || label.len > 63 || label.data[0] == '-' ||
+        label.data[label.len - 1] == '-')
+        return false;
+    for (size_t i = 0; i < label.len; i++)
+        if (!is_letter(label.data[i]) && !is_digit(label.data[i]) && label.data[i] != '-')
+            return false;
+    /* RFC 5890: such labels are IDNs in punycode, or reserved. */
+    return label.len < 4 || memcmp(label.data + 2, "--", 2) != 0 || bh_str_starts(label, "xn");
+}
+
+enum bh_code
+bh_domain_check(struct bh_str domain, struct bh_error *err)
+{
+    struct bh_str label, rest = domain;
+    unsigned labels = 1;
+    bool valid = domain.len <= BH_DOMAIN_MAX;
+    while (valid && bh_str_cut(rest, '.', &label, &rest)) {
+        valid = label_valid(label);
+        labels++;
+    }
+    if (!valid || labels < 2 || !label_valid(rest) || !is_letter(rest.data[0]))
+        return bh_fail(err, BH_E_INVALID,
+            "must be a domain name in lower case, of two labels or more, an IDN in its xn-- form");
+    return BH_OK;
+}
+
+bool
+bh_host_under(struct bh_str host, struct bh_str base_domain)
+{
+    return ends_in(host, base_domain) &&
+           (host.len == base_domain.len || host.data[host.len - base_domain.len - 1] == '.');
+}
+
+bool
+bh_host_domain(struct bh_str host, struct bh_str base_domain, char ret_domain[BH_DOMAIN_MAX + 1],
+    size_t *ret_len)
+{
+    char domain[BH_DOMAIN_MAX + 1];
+    host = strip_port_and_dot(host);
+    if (host.len == 0 || host.len > BH_DOMAIN_MAX)
+        return false;
+    for (size_t i = 0; i < host.len; i++)
+        domain[i] = lower(host.data[i]);
+    domain[host.len] = '\0';
+    struct bh_str text = {domain, host.len};
+    if (bh_domain_check(text, NULL) != BH_OK || bh_host_under(text, base_domain))
+        return false;
+    memcpy(ret_domain, domain, host.len + 1);
+    *ret_len = host.len;
+    return true;
+}
+
 bool
 bh_host_same(struct bh_str a, struct bh_str b)
 {

@@ -48,7 +48,12 @@ struct bh_edge_main {
 enum bh_edge_mode { BH_EDGE_OFF, BH_EDGE_OBSERVE, BH_EDGE_ON };
 
 /* What may name the tenant; bits. */
-enum bh_edge_source { BH_EDGE_BY_HOST = 2, BH_EDGE_BY_PATH = 4, BH_EDGE_BY_HEADER = 8 };
+enum bh_edge_source {
+    BH_EDGE_BY_HOST = 2,
+    BH_EDGE_BY_PATH = 4,
+    BH_EDGE_BY_HEADER = 8,
+    BH_EDGE_BY_DOMAIN = 16
+};
 
 struct bh_edge_server {
     ngx_uint_t mode;              /* enum bh_edge_mode */
@@ -113,12 +118,13 @@ struct bh_edge_ctx {
     off_t sent_before;               /* by us to the application, before the tunnel opened */
     const ngx_http_cache_t *refused; /* a cache whose key could be another tenant's */
     ngx_str_t prefix;                /* "/t/<id>" where the path named the tenant, else empty */
+    ngx_str_t domain; /* the custom domain that named the tenant, canonical; else empty */
     unsigned authorizations : 8;
     unsigned websocket : 1; /* the client asked for one, in order */
     unsigned upgraded : 1;  /* the application agreed */
     unsigned closed : 1;    /* its tenant is served no more */
     unsigned observed : 1;  /* the edge says what it would do, and does nothing */
-    unsigned by_host : 1;   /* the host named the tenant */
+    unsigned by_host : 1;   /* the host named the tenant: its label or a custom domain */
     unsigned anonymous : 1; /* the path needs no credential */
     unsigned admitted : 1;  /* credential and limit were passed */
     unsigned counted : 1;   /* its status was */
@@ -198,6 +204,13 @@ enum bh_code bh_edge_resolve(
  * policy: the request's context gives it back when it ends.
  */
 bool bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *log);
+
+/**
+ * bh_edge_domain(domain, ret_id, ret_len):
+ * Id of the tenant of a custom domain (canonical: core/host.h), from the worker's memory where
+ * nothing was committed since; between begin and end.  False where it is nobody's.
+ */
+bool bh_edge_domain(struct bh_str domain, char ret_id[BH_TENANT_ID_MAX + 1], size_t *ret_len);
 
 /* ---- policy.c ---- */
 

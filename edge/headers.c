@@ -269,10 +269,21 @@ port_of(ngx_str_t host)
     return port;
 }
 
-/*
- * The host as we understood it, `[<id>.]<base domain>[:port]`, the id where the
- * host named it; also what $http_host says from now on.
- */
+/* `<id>.<base domain>`, a custom domain, or the base domain where the host named no tenant. */
+static u_char *
+host_name(u_char *p, const struct bh_edge_ctx *ctx, ngx_str_t base_domain)
+{
+    if (ctx->domain.len > 0) {
+        return ngx_cpymem(p, ctx->domain.data, ctx->domain.len);
+    }
+    if (ctx->by_host) {
+        p = ngx_cpymem(p, ctx->tenant.id, ctx->tenant.id_len);
+        *p++ = '.';
+    }
+    return ngx_cpymem(p, base_domain.data, base_domain.len);
+}
+
+/* The host as we understood it, with the client's port; also what $http_host says from now on. */
 static bool
 canonical_host(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_str_t *ret_host)
 {
@@ -283,16 +294,12 @@ canonical_host(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_str_t *ret_ho
     if (header != NULL) {
         port = port_of(header->value);
     }
-    host.data = ngx_pnalloc(r->pool, ctx->tenant.id_len + conf->base_domain.len + port.len + 2);
+    host.data = ngx_pnalloc(
+        r->pool, ctx->domain.len + ctx->tenant.id_len + conf->base_domain.len + port.len + 2);
     if (host.data == NULL) {
         return false;
     }
-    u_char *p = host.data;
-    if (ctx->by_host) {
-        p = ngx_cpymem(p, ctx->tenant.id, ctx->tenant.id_len);
-        *p++ = '.';
-    }
-    p = ngx_cpymem(p, conf->base_domain.data, conf->base_domain.len);
+    u_char *p = host_name(host.data, ctx, conf->base_domain);
     r->headers_in.server = (ngx_str_t){(size_t)(p - host.data), host.data};
     if (port.len > 0) {
         *p++ = ':';

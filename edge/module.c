@@ -42,7 +42,7 @@ merge_server(ngx_conf_t *cf, void *parent, void *child)
     struct bh_edge_server *conf = child;
     ngx_conf_merge_uint_value(conf->mode, prev->mode, BH_EDGE_OFF);
     ngx_conf_merge_bitmask_value(
-        conf->resolve, prev->resolve, NGX_CONF_BITMASK_SET | BH_EDGE_BY_HOST);
+        conf->resolve, prev->resolve, NGX_CONF_BITMASK_SET | BH_EDGE_BY_HOST | BH_EDGE_BY_DOMAIN);
     ngx_conf_merge_ptr_value(conf->anonymous_paths, prev->anonymous_paths, NULL);
     ngx_conf_merge_str_value(conf->websocket, prev->websocket, "");
     if (conf->failures == NULL) {
@@ -129,6 +129,7 @@ static ngx_conf_bitmask_t sources[] = {
     {ngx_string("host"), BH_EDGE_BY_HOST},
     {ngx_string("path"), BH_EDGE_BY_PATH},
     {ngx_string("header"), BH_EDGE_BY_HEADER},
+    {ngx_string("domain"), BH_EDGE_BY_DOMAIN},
     {ngx_null_string, 0},
 };
 

@@ -1,16 +1,40 @@
 /*
- * Which tenant a request names: by its host, by the path prefix /t/<id>/, by the
- * header X-Tenant-ID, as far as the server block lets each of them speak.  All
+ * Which tenant a request names: by its host (a label or a custom domain), by the path prefix
+ * /t/<id>/, by the header X-Tenant-ID, as far as the server block lets each of them speak.  All
  * that speak must agree; a credential never does.
  */
 #include "edge/edge.h"
 
 #include "core/host.h"
 
+/* What was found so far. */
+struct name {
+    char id[BH_TENANT_ID_MAX + 1];
+    size_t len; /* 0: nothing names a tenant yet */
+    const char *reason;
+};
+
 static struct bh_str
 text_of(ngx_str_t text)
 {
     return (struct bh_str){(const char *)text.data, text.len};
+}
+
+/* See the newest snapshot, until bh_snapshot_end. */
+static enum bh_code
+begin(struct bh_edge_main *conf, ngx_log_t *log, const char **ret_reason)
+{
+    struct bh_error err;
+    if (!bh_edge_ready(conf, log, ret_reason)) {
+        return BH_E_NOT_READY;
+    }
+    if (bh_snapshot_begin(bh_edge.snapshot, &err) != BH_OK) {
+        ngx_log_error(NGX_LOG_ERR, log, 0, "bulkhead: %s", err.detail);
+        *ret_reason = "the edge cannot read its snapshot";
+        return BH_E_NOT_READY;
+    }
+    bh_edge_look(conf, log);
+    return BH_OK;
 }
 
 /* ---- by host ---- */
@@ -26,17 +50,47 @@ two_hosts(ngx_http_request_t *r, struct bh_str host)
     return !bh_host_same(line, host);
 }
 
+/* Asked only of a host outside the base domain. */
 static enum bh_code
-by_host(ngx_http_request_t *r, struct bh_edge_main *conf, char id[BH_TENANT_ID_MAX + 1],
-    size_t *ret_len)
+by_domain(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str host, struct name *name)
 {
+    struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
+    char text[BH_DOMAIN_MAX + 1];
+    size_t len;
+    if (!bh_host_domain(host, text_of(conf->base_domain), text, &len)) {
+        return BH_E_TENANT_UNKNOWN;
+    }
+    BH_TRY(begin(conf, r->connection->log, &name->reason));
+    bool known = bh_edge_domain((struct bh_str){text, len}, name->id, &name->len);
+    bh_snapshot_end(bh_edge.snapshot);
+    if (!known) {
+        return BH_E_TENANT_UNKNOWN;
+    }
+    ctx->domain = (ngx_str_t){len, ngx_pnalloc(r->pool, len)};
+    if (ctx->domain.data == NULL) {
+        return BH_E_NO_MEMORY;
+    }
+    ngx_memcpy(ctx->domain.data, text, len);
+    return BH_OK;
+}
+
+static enum bh_code
+by_host(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t sources, struct name *name)
+{
+    struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
     ngx_table_elt_t *header = r->headers_in.host;
     struct bh_str host = header == NULL ? BH_STR("") : text_of(header->value);
-    *ret_len = 0;
     if (two_hosts(r, host)) {
         return BH_E_TENANT_CONFLICT;
     }
-    enum bh_code code = bh_host_tenant(host, text_of(conf->base_domain), id, ret_len, NULL);
+    enum bh_code code =
+        bh_host_tenant(host, text_of(conf->base_domain), name->id, &name->len, NULL);
+    if (code == BH_OK && (sources & BH_EDGE_BY_HOST) == 0) {
+        name->len = 0;
+    }
+    if (code == BH_E_TENANT_UNKNOWN && (sources & BH_EDGE_BY_DOMAIN) != 0) {
+        code = by_domain(r, ctx, host, name);
+    }
     return code == BH_E_TENANT_MISSING ? BH_OK : code; /* another source may name it */
 }
 
@@ -109,7 +163,7 @@ by_header(ngx_http_request_t *r, struct bh_str *ret_label)
 
 /* A label that can be no id names no tenant that we know. */
 static enum bh_code
-agree(char id[BH_TENANT_ID_MAX + 1], size_t *len, struct bh_str label)
+agree(struct name *name, struct bh_str label)
 {
     if (label.data == NULL) {
         return BH_OK;
@@ -117,39 +171,34 @@ agree(char id[BH_TENANT_ID_MAX + 1], size_t *len, struct bh_str label)
     if (bh_tenant_id_check(label, NULL) != BH_OK) {
         return BH_E_TENANT_UNKNOWN;
     }
-    if (*len > 0 && (*len != label.len || memcmp(id, label.data, label.len) != 0)) {
+    if (name->len > 0 && !bh_str_eq((struct bh_str){name->id, name->len}, label)) {
         return BH_E_TENANT_CONFLICT;
     }
-    memcpy(id, label.data, label.len);
-    id[label.len] = '\0';
-    *len = label.len;
+    memcpy(name->id, label.data, label.len);
+    name->id[label.len] = '\0';
+    name->len = label.len;
     return BH_OK;
 }
 
 static enum bh_code
-name_tenant(
-    ngx_http_request_t *r, struct bh_edge_ctx *ctx, char id[BH_TENANT_ID_MAX + 1], size_t *ret_len)
+name_tenant(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct name *name)
 {
-    struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
     struct bh_edge_server *server = ngx_http_get_module_srv_conf(r, ngx_http_bulkhead_module);
     struct bh_str label;
-    BH_TRY(by_host(r, conf, id, ret_len));
-    if ((server->resolve & BH_EDGE_BY_HOST) == 0) {
-        *ret_len = 0;
-    }
-    ctx->by_host = *ret_len > 0;
+    BH_TRY(by_host(r, ctx, server->resolve, name));
+    ctx->by_host = name->len > 0;
     if ((server->resolve & BH_EDGE_BY_HEADER) != 0) {
         BH_TRY(by_header(r, &label));
-        BH_TRY(agree(id, ret_len, label));
+        BH_TRY(agree(name, label));
     }
     if ((server->resolve & BH_EDGE_BY_PATH) != 0) {
         BH_TRY(by_path(r, &label));
-        BH_TRY(agree(id, ret_len, label));
+        BH_TRY(agree(name, label));
         if (label.data != NULL && !ctx->observed) {
             strip_prefix(r, ctx, label.len);
         }
     }
-    return *ret_len > 0 ? BH_OK : BH_E_TENANT_MISSING;
+    return name->len > 0 ? BH_OK : BH_E_TENANT_MISSING;
 }
 
 /* The right place is no secret: DNS says it too. */
@@ -198,37 +247,37 @@ check_tenant(struct bh_edge_ctx *ctx, const char **ret_reason)
 }
 
 static enum bh_code
-look_up(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str id, const char **ret_reason)
+look_up(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct name *name)
 {
     struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
     ngx_log_t *log = r->connection->log;
-    struct bh_error err;
-    if (!bh_edge_ready(conf, log, ret_reason)) {
-        return BH_E_NOT_READY;
-    }
-    if (bh_snapshot_begin(bh_edge.snapshot, &err) != BH_OK) {
-        ngx_log_error(NGX_LOG_ERR, log, 0, "bulkhead: %s", err.detail);
-        *ret_reason = "the edge cannot read its snapshot";
-        return BH_E_NOT_READY;
-    }
-    bh_edge_look(conf, log);
-    bool known = bh_edge_tenant(id, &ctx->tenant, log);
+    BH_TRY(begin(conf, log, &name->reason));
+    bool known = bh_edge_tenant((struct bh_str){name->id, name->len}, &ctx->tenant, log);
     bh_snapshot_end(bh_edge.snapshot);
     return known ? BH_OK : BH_E_TENANT_UNKNOWN;
+}
+
+static enum bh_code
+find_tenant(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
+{
+    struct name name = {.len = 0};
+    enum bh_code code = name_tenant(r, ctx, &name);
+    if (code == BH_OK) {
+        code = look_up(r, ctx, &name);
+    }
+    *ret_reason = name.reason;
+    return code;
 }
 
 enum bh_code
 bh_edge_resolve(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
 {
-    char id[BH_TENANT_ID_MAX + 1];
-    size_t len;
     /* nginx makes no header list for HTTP/0.9: there is nothing that we could strip or say in. */
     if (r->http_version < NGX_HTTP_VERSION_10) {
         *ret_reason = "the edge does not speak this version of HTTP";
         return BH_E_BAD_REQUEST;
     }
-    BH_TRY(name_tenant(r, ctx, id, &len));
-    BH_TRY(look_up(r, ctx, (struct bh_str){id, len}, ret_reason));
+    BH_TRY(find_tenant(r, ctx, ret_reason));
     ctx->slot = bh_slot_claim(bh_edge.counters, ctx->tenant.record.no);
     ctx->counters = bh_edge.counters;
     BH_TRY(check_cell(r, ctx, ret_reason));

@@ -14,16 +14,27 @@ struct place {
     struct bh_edge_tenant tenant;
 };
 
+#define DOMAIN_PLACES 1024 /* a power of two */
+
+struct domain_place {
+    uint64_t txn;
+    uint64_t generation;
+    size_t len;
+    char domain[BH_DOMAIN_MAX + 1];
+    char id[BH_TENANT_ID_MAX + 1];
+};
+
+static struct domain_place *domain_places;
 static struct place *places; /* by a hash of the id; whoever comes later takes the place */
 
 static size_t
-place_of(struct bh_str id)
+place_of(struct bh_str id, size_t count)
 {
     uint32_t hash = 2166136261U; /* FNV-1a */
     for (size_t i = 0; i < id.len; i++) {
         hash = (hash ^ (u_char)id.data[i]) * 16777619U;
     }
-    return (hash ^ hash >> 15) & (PLACES - 1);
+    return (hash ^ hash >> 15) & (count - 1);
 }
 
 static uint32_t
@@ -75,7 +86,7 @@ bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *l
     if (places == NULL) {
         return read_tenant(id, ret_tenant, log);
     }
-    struct place *place = &places[place_of(id)];
+    struct place *place = &places[place_of(id, PLACES)];
     struct bh_edge_tenant *tenant = &place->tenant;
     if (place->txn != txn || place->generation != bh_edge.generation || tenant->id_len != id.len ||
         memcmp(tenant->id, id.data, id.len) != 0) {
@@ -90,5 +101,35 @@ bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *l
     }
     *ret_tenant = *tenant;
     (void)bh_edge_policy_hold(tenant->policy);
+    return true;
+}
+
+bool
+bh_edge_domain(struct bh_str domain, char ret_id[BH_TENANT_ID_MAX + 1], size_t *ret_len)
+{
+    uint64_t txn = bh_snapshot_txn(bh_edge.snapshot);
+    struct domain_place *place = NULL;
+    if (domain_places == NULL) {
+        domain_places = bh_edge_keep(DOMAIN_PLACES * sizeof(*domain_places));
+    }
+    if (domain_places != NULL) {
+        place = &domain_places[place_of(domain, DOMAIN_PLACES)];
+    }
+    if (place != NULL && place->txn == txn && place->generation == bh_edge.generation &&
+        place->len == domain.len && memcmp(place->domain, domain.data, domain.len) == 0) {
+        *ret_len = strlen(place->id);
+        memcpy(ret_id, place->id, *ret_len + 1);
+        return true;
+    }
+    if (!bh_snapshot_domain(bh_edge.snapshot, domain, ret_id)) {
+        return false;
+    }
+    *ret_len = strlen(ret_id);
+    if (place != NULL) {
+        *place =
+            (struct domain_place){.txn = txn, .generation = bh_edge.generation, .len = domain.len};
+        memcpy(place->domain, domain.data, domain.len);
+        memcpy(place->id, ret_id, *ret_len + 1);
+    }
     return true;
 }

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "core/host.h"
 #include "core/str.h"
 #include "core/tenant.h"
 
@@ -98,8 +99,6 @@ bool bh_snapshot_id(struct bh_snapshot *snapshot, int32_t no, char ret_id[BH_TEN
  * unknown. */
 struct bh_str bh_snapshot_name(
     struct bh_snapshot *snapshot, enum bh_name_kind kind, uint32_t number);
-
-#define BH_DOMAIN_MAX 253 /* bytes of a custom domain */
 
 #define BH_DOCUMENT_NAME_MAX 255
 #define BH_DOCUMENT_MAX 65536 /* bytes of a body */

@@ -13,6 +13,12 @@ try_host(struct bh_str host, const char *base_text)
     size_t len, again_len;
     enum bh_code code = bh_host_tenant(host, base, id, &len, NULL);
     MUST(code == BH_OK || code == BH_E_TENANT_MISSING || code == BH_E_TENANT_UNKNOWN);
+    char domain[BH_DOMAIN_MAX + 1];
+    if (bh_host_domain(host, base, domain, &len)) {
+        MUST(code == BH_E_TENANT_UNKNOWN && len == strlen(domain));
+        MUST(bh_domain_check(bh_str_of(domain), NULL) == BH_OK);
+        MUST(!bh_host_under(bh_str_of(domain), base) && bh_host_same(host, bh_str_of(domain)));
+    }
     char *upper = malloc(host.len + 1);
     MUST(upper != NULL);
     for (size_t i = 0; i < host.len; i++)

@@ -28,6 +28,7 @@ def start(edit, echo=base.Recorder):
     edge.write_keyring()
     edge.put(edge.acme, edge.globex)
     edge.start()
+    edge.hosts = {id: {f"{id}.localhost", "localhost"} for id in ("acme", "globex")}
     edge.good = {id: edge.bearer(getattr(edge, id)) for id in ("acme", "globex")}
     return edge
 
@@ -52,7 +53,7 @@ def arrivals(edge, begin):
             for name in IDENTITY + ["host"]:
                 assert len(got.get(name, [])) == 1, f"{name}: {got.get(name)} in {line}"
             assert json.loads(decode(got["x-bulkhead-token"][0])[1])["tenant"] == got["x-tenant-id"][0] == id
-            assert got["host"][0] in (f"{id}.localhost", "localhost")
+            assert got["host"][0] in edge.hosts[id]
             assert got.get("x-forwarded-prefix", [f"/t/{id}"]) == [f"/t/{id}"]
             assert not {"authorization", "upgrade", "connection", "forwarded"} & got.keys()
             found.append((id, line, body))
