@@ -55,7 +55,11 @@ bh_mdb_fail(struct bh_error *err, int rc, const char *what, const char *path)
     } else if (rc == ENOMEM) {
         code = BH_E_NO_MEMORY;
     }
-    return bh_fail(err, code, "cannot %s snapshot %s: %s", what, path, mdb_strerror(rc));
+    bh_fail(err, code, "cannot %s snapshot %s: %s", what, path, mdb_strerror(rc));
+    if (rc == ENOSPC) {
+        (void)bh_hint(err, "make room on its file system (df %s); it is tried again", path);
+    }
+    return code;
 }
 
 enum bh_code

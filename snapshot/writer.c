@@ -95,6 +95,23 @@ make_tables(struct bh_snapshot_writer *writer, bool *ret_older, struct bh_error 
 
 static const char *const files[] = {"data.mdb", "lock.mdb"};
 
+/*
+ * LMDB maps its table of readers from a sparse file: where the disk is full, a
+ * reader that takes a place on a page that is not there yet would get SIGBUS.
+ */
+static enum bh_code
+fill_lock_file(const char *path, struct bh_error *err)
+{
+    struct stat st;
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int rc = fd < 0 || fstat(fd, &st) != 0 ? errno : posix_fallocate(fd, 0, st.st_size);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return rc == 0 ? BH_OK
+                   : bh_fail(err, BH_E_UNAVAILABLE, "cannot reserve %s: %s", path, strerror(rc));
+}
+
 static enum bh_code
 own_files(struct bh_snapshot_writer *writer, struct bh_error *err)
 {
@@ -102,6 +119,9 @@ own_files(struct bh_snapshot_writer *writer, struct bh_error *err)
         char path[PATH_MAX + 16];
         snprintf(path, sizeof(path), "%s/%s", writer->path, files[i]);
         BH_TRY(bh_place_own(-1, path, err));
+        if (i == 1) {
+            BH_TRY(fill_lock_file(path, err));
+        }
     }
     return BH_OK;
 }

@@ -254,17 +254,46 @@ def test_database_killed_while_orders_arrive(stack, tokens, victim):
 
 
 def test_control_plane_down_for_a_whole_load_run(stack, tokens):
+    """And the agent. With reloads in the middle, which nginx's idle connections do not survive: whoever asked on one
+    has no answer and was, or was not, counted."""
     before = settled_usage(stack)
-    stack.kill("agent")  # else it would restart the daemon
+    master, agent = stack.pid("edge"), stack.kill("agent")  # else it would restart the daemon
     stack.status()
     stack.kill("control")
     wait_for(lambda: stack.cli("tenant", "list").returncode == 69, 10, "the control plane is down")
     with Load(stack, tokens, clients=6) as load:
-        load.run_until(2000, 60)
-    assert stack.cli("tenant", "list").returncode == 69
-    assert load.failures == [] and set(load.statuses) == {200}
+        load.run_until(1500, 60)
+        assert load.failures == [] and set(load.statuses) == {200}
+        for _ in range(2):
+            old = {w.pid for w in psutil.Process(master).children()}
+            os.kill(master, signal.SIGHUP)
+            wait_for(lambda: not old & {w.pid for w in psutil.Process(master).children()}, 15, "new workers")
+            load.run_until(200, 30)
+    assert stack.cli("tenant", "list").returncode == 69 and not psutil.pid_exists(agent)
+    assert load.refused == 0 and set(load.statuses) == {200} and len(load.failures) <= 2 * 6
     stack.up()
     stack.wait_up()
+    counted_right(stack, before, load)
+
+
+def test_agent_and_control_plane_that_stand_still(stack, tokens):
+    """SIGSTOP keeps sockets open and answers nothing: the edge serves on, says so, and nothing is lost or doubled."""
+    before = settled_usage(stack)
+    frozen = [stack.pid("agent"), stack.pid("control")]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with Load(stack, tokens, clients=6) as load:
+            load.run_until(1500, 60)
+            status = stack.status()
+            state = {c["name"]: c["state"] for c in status["components"]}
+            assert state["agent"] == "failed" and state["edge"] == "up", state
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    assert load.failures == [] and set(load.statuses) == {200}
+    stack.wait_up()
+    assert [stack.pid("agent"), stack.pid("control")] == frozen
     counted_right(stack, before, load)
 
 
@@ -381,3 +410,60 @@ def test_a_daemon_frozen_past_its_lease_is_fenced_when_it_wakes(stack, tokens, s
     assert stack.request(tenant, token=stack.user_token(tenant)).status == 200
     assert stack.delete(tenant)["state"] == "succeeded"
     stack.assert_inventory()
+
+
+# -- the disk of the snapshot --------------------------------------------------------------
+
+STRANGERS = 3000
+
+FEED_STRANGERS = f"""
+    WITH head AS (UPDATE feed_head SET seq = seq + {STRANGERS} RETURNING seq),
+     known AS (SELECT f.* FROM feed f WHERE f.record ->> 'id' = 'acme' ORDER BY f.seq DESC LIMIT 1),
+     added AS (INSERT INTO feed (seq, no, cell, version, record)
+      SELECT head.seq - {STRANGERS} + n, 500000 + n, known.cell, 1, known.record || jsonb_build_object(
+        'id', 'stranger-' || n, 'uid', gen_random_uuid(), 'database', 'database-' || n)
+      FROM head, known, generate_series(1, {STRANGERS}) n)
+    SELECT pg_notify('bulkhead_feed', seq::text) FROM head"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system of a known size")
+def test_disk_full_under_the_snapshot(stack, tokens):
+    """The last test of this file: it moves the snapshot to a file system that gets full. The agent says so and serves
+    nothing half; old and new workers serve on; with room again all comes by itself."""
+    stack.down()
+    snapshot = stack.state / "snapshot"
+    st = snapshot.stat()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=4m,mode=700,uid={st.st_uid},gid={st.st_gid}", "bh-full", snapshot],
+                   check=True)
+    try:
+        stack.up()  # the snapshot is gone: the agent takes a whole one
+        log = stack.state / "log/agent.log"
+        ballast = snapshot / "ballast"
+        with open(ballast, "wb", buffering=0) as file:
+            with pytest.raises(OSError):
+                while True:
+                    file.write(bytes(4096))
+        seq, said = stack.status()["snapshot"]["seq"], log.read_text().count("No space left on device")
+        assert said == 0
+        with Load(stack, tokens, clients=4) as load:
+            stack.psql(FEED_STRANGERS, database="bulkhead")
+            wait_for(lambda: log.read_text().count("No space left on device") > said, 20, "the agent says what is wrong")
+            load.run_until(300)
+        assert load.failures == []
+        assert call(stack.ports["agent"], "GET", "/readyz").status == 503
+        assert stack.status()["snapshot"]["seq"] == seq, "nothing of it is half there"
+        assert stack.request("stranger-1").status == 404
+        master, old = stack.pid("edge"), {w.pid for w in stack.workers()}
+        os.kill(master, signal.SIGHUP)  # new workers need a place in the table of readers
+        wait_for(lambda: not old & {w.pid for w in psutil.Process(master).children()}, 15, "new workers")
+        assert all(serves(stack, tokens) for _ in range(5))
+        restarts = stack.pid("agent")
+        ballast.unlink()
+        wait_for(lambda: stack.status()["snapshot"]["seq"] >= seq + STRANGERS, 20, "with room again all is taken")
+        wait_for(lambda: stack.request("stranger-1").status == 401, 10, "and served")
+        assert stack.pid("agent") == restarts and serves(stack, tokens)
+        stack.wait_up()
+        assert log.read_text().count("No space left on device") < 20, "it does not fill the log as well"
+    finally:
+        stack.down(check=False)
+        subprocess.run(["umount", "-l", snapshot], check=True)
