@@ -509,18 +509,35 @@ is_hex_of(struct bh_str raw, size_t at, char high, const char *low)
     return raw.data[at + 1] == high && strchr(low, second) != NULL;
 }
 
+/* %2e %2f . /, %5c \, %3b ;, %25 % (a second decoding), %00-%1f what ends a text */
+static bool
+is_odd_escape(struct bh_str raw, size_t at)
+{
+    return at + 2 >= raw.len || is_hex_of(raw, at, '2', "5ef") || is_hex_of(raw, at, '5', "c") ||
+           is_hex_of(raw, at, '3', "b") || raw.data[at + 1] == '0' || raw.data[at + 1] == '1';
+}
+
+/* The segment behind the slash at ${at}: is it `.` or `..`? */
+static bool
+is_dots(struct bh_str raw, size_t at)
+{
+    size_t end = at + 1;
+    while (end < raw.len && raw.data[end] == '.')
+        end++;
+    size_t dots = end - at - 1;
+    bool closed = end == raw.len || raw.data[end] == '/' || raw.data[end] == '?';
+    return closed && (dots == 1 || dots == 2);
+}
+
 bool
 bh_policy_path_plain(struct bh_str raw)
 {
     for (size_t i = 0; i < raw.len && raw.data[i] != '?'; i++) {
         char c = raw.data[i];
-        if (c == '\\' || (c == '/' && i + 1 < raw.len && raw.data[i + 1] == '/'))
+        /* What follows ; is a parameter to some readers, what follows # nothing at all. */
+        if (c == '\\' || c == ';' || c == '#' || (c == '%' && is_odd_escape(raw, i)))
             return false;
-        if (c != '%')
-            continue;
-        /* %2e %2f . /, %5c \, %25 % (a second decoding), %00-%1f what ends a text */
-        if (i + 2 >= raw.len || is_hex_of(raw, i, '2', "5ef") || is_hex_of(raw, i, '5', "c") ||
-            raw.data[i + 1] == '0' || raw.data[i + 1] == '1')
+        if (c == '/' && (is_dots(raw, i) || (i + 1 < raw.len && raw.data[i + 1] == '/')))
             return false;
     }
     return true;

@@ -124,7 +124,7 @@ const struct bh_route *bh_policy_route(
 /**
  * bh_policy_path_plain(raw):
  * Does the raw path (with or without a query) read the same to every reader: nothing encoded that a
- * reader might take for / \ . or %, no `//`, no `\`?
+ * reader might take for / \ . ; or %, no `//`, no segment `.` or `..`, no `\`, `;` or `#`?
  */
 bool bh_policy_path_plain(struct bh_str raw);
 

@@ -208,7 +208,7 @@ init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *upstream)
         return NGX_ERROR; /* nobody gets to an application past the gate */
     }
     struct peer *peer = ngx_pcalloc(r->pool, sizeof(*peer));
-    if (peer == NULL) {
+    if (peer == NULL || !bh_edge_timeout(r, ctx)) {
         return NGX_ERROR;
     }
     peer->set = ctx->tenant.endpoints;

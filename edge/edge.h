@@ -108,6 +108,10 @@ struct bh_edge_ctx {
     enum bh_code code;     /* how the edge itself answered; BH_OK: it did not */
     ngx_str_t trace_id;    /* of the traceparent that the application gets; empty: not yet */
     ngx_str_t subject;     /* whom the accepted credential names; empty: none was accepted */
+    struct bh_str scope;   /* what the credential grants, space separated; set before the route is */
+    struct bh_str roles;   /* looked at where the route needs any; live in the request's pool */
+    ngx_str_t path;        /* normalised, behind any prefix: what routes are compared with */
+    off_t body_bytes;      /* of the request that were read, where the route bounds them */
     uint64_t begun_ns;     /* CLOCK_MONOTONIC; its header was complete */
     /* while it runs: stream.c */
     ngx_queue_t stream;
@@ -127,6 +131,8 @@ struct bh_edge_ctx {
     unsigned by_host : 1;   /* the host named the tenant: its label or a custom domain */
     unsigned anonymous : 1; /* the path needs no credential */
     unsigned admitted : 1;  /* credential and limit were passed */
+    unsigned believed : 1;  /* a credential was shown and accepted */
+    unsigned too_large : 1; /* its body is more than the route takes */
     unsigned counted : 1;   /* its status was */
 };
 
@@ -393,6 +399,36 @@ enum bh_code bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struc
 
 /** bh_edge_tokens_wipe(): forget and overwrite every cached credential and token. */
 void bh_edge_tokens_wipe(void);
+
+/* ---- access.c ---- */
+
+/**
+ * bh_edge_route(r, ctx, conf, ret_reason):
+ * Find the route of the tenant's policy that the request matches, and whether it needs no
+ * credential.  BH_E_BAD_REQUEST with a reason for a path that could be read in two ways.
+ */
+enum bh_code bh_edge_route(ngx_http_request_t *r, struct bh_edge_ctx *ctx,
+    const struct bh_edge_server *conf, const char **ret_reason);
+
+/**
+ * bh_edge_permit(r, ctx, ret_reason):
+ * May this credential make this request?  BH_E_NOT_PERMITTED with a reason,
+ * BH_E_CREDENTIAL_MISSING where there is none, BH_E_TOO_LARGE for a body beyond the route's bound.
+ */
+enum bh_code bh_edge_permit(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
+
+/* ---- body.c ---- */
+
+/** bh_edge_body_setup(): put the filter that bounds bodies into nginx's chain. */
+void bh_edge_body_setup(void);
+
+/**
+ * bh_edge_timeout(r, ctx):
+ * Give the request's upstream the timeout of its route; once its configuration is set.  False
+ * without memory.
+ */
+bool bh_edge_timeout(ngx_http_request_t *r, const struct bh_edge_ctx *ctx);
 
 /* ---- limit.c ---- */
 

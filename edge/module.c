@@ -255,7 +255,10 @@ post_read(ngx_http_request_t *r)
     if (code != BH_OK) {
         return refuse(r, ctx, code, reason);
     }
-    ctx->anonymous = bh_edge_is_anonymous(r, ctx, conf);
+    code = bh_edge_route(r, ctx, conf, &reason);
+    if (code != BH_OK) {
+        return refuse(r, ctx, code, reason);
+    }
     if (!bh_edge_headers_clean(r, ctx)) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -267,7 +270,7 @@ static enum bh_code
 authenticate(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str *ret_token,
     const char **ret_reason)
 {
-    struct bh_str credential;
+    struct bh_str credential = BH_STR("");
     enum bh_code code = bh_edge_bearer(r, ctx, &credential);
     if (code == BH_OK) {
         code = bh_edge_token(r, ctx, credential, ret_token, ret_reason);
@@ -276,6 +279,7 @@ authenticate(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str *ret_
         code == BH_E_TOKEN_TENANT_MISMATCH) {
         bh_edge_failures_count(r);
     }
+    ctx->believed = code == BH_OK && credential.len > 0;
     return code;
 }
 
@@ -284,6 +288,7 @@ admit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
 {
     struct bh_str token;
     BH_TRY(authenticate(r, ctx, &token, ret_reason));
+    BH_TRY(bh_edge_permit(r, ctx, ret_reason));
     /* After the credential: a flood of bad ones must not drain the tenant's bucket. */
     BH_TRY(bh_edge_limit(r, ctx));
     return ctx->observed || bh_edge_headers_inject(r, ctx, token) ? BH_OK : BH_E_NO_MEMORY;
@@ -341,6 +346,7 @@ set_phases(ngx_conf_t *cf)
     ngx_http_core_main_conf_t *core = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
     bh_edge_headers_setup();
     bh_edge_meter_setup();
+    bh_edge_body_setup();
     if (add_phase(core, NGX_HTTP_POST_READ_PHASE, post_read) != NGX_OK ||
         add_phase(core, NGX_HTTP_PREACCESS_PHASE, gate) != NGX_OK ||
         add_phase(core, NGX_HTTP_LOG_PHASE, bh_edge_meter) != NGX_OK) {

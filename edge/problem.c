@@ -27,6 +27,8 @@ static const struct wording {
         "bulkhead token <tenant> --user <sub> makes a new one"},
     {BH_E_TOKEN_TENANT_MISMATCH, "the user token is of another tenant",
         "use the host name of the tenant that the token was made for"},
+    {BH_E_NOT_PERMITTED, "the credential does not permit this", ""},
+    {BH_E_TOO_LARGE, "the request body is larger than this route takes", "send less"},
     {BH_E_RATE_LIMITED, "the tenant has used up its requests for now",
         "wait for the seconds in Retry-After"},
     {BH_E_NOT_READY, "the edge cannot serve this tenant yet", "try again in a moment"},
@@ -181,6 +183,10 @@ bh_edge_problem_handler(ngx_http_request_t *r)
             code = nginx_errors[i].code;
             detail = nginx_errors[i].detail;
         }
+    }
+    if (ctx->too_large && status == NGX_HTTP_REQUEST_ENTITY_TOO_LARGE) {
+        code = BH_E_TOO_LARGE;
+        detail = NULL;
     }
     return answer(r, ctx, status, code, detail);
 }

@@ -139,12 +139,15 @@ strip_prefix(ngx_http_request_t *r, struct bh_edge_ctx *ctx, size_t label_len)
 {
     static u_char root[] = "/";
     size_t len = PREFIX_LEN + label_len;
-    ctx->prefix = (ngx_str_t){len, r->uri.data};
-    r->uri.data += len;
-    r->uri.len -= len;
-    if (r->uri.len == 0) {
-        r->uri = (ngx_str_t){1, root};
+    ctx->path = (ngx_str_t){r->uri.len - len, r->uri.data + len};
+    if (ctx->path.len == 0) {
+        ctx->path = (ngx_str_t){1, root};
     }
+    if (ctx->observed) {
+        return;
+    }
+    ctx->prefix = (ngx_str_t){len, r->uri.data};
+    r->uri = ctx->path;
     r->valid_unparsed_uri = 0;
     r->valid_location = 0;
 }
@@ -185,6 +188,7 @@ name_tenant(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct name *name)
 {
     struct bh_edge_server *server = ngx_http_get_module_srv_conf(r, ngx_http_bulkhead_module);
     struct bh_str label;
+    ctx->path = r->uri;
     BH_TRY(by_host(r, ctx, server->resolve, name));
     ctx->by_host = name->len > 0;
     if ((server->resolve & BH_EDGE_BY_HEADER) != 0) {
@@ -194,7 +198,7 @@ name_tenant(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct name *name)
     if ((server->resolve & BH_EDGE_BY_PATH) != 0) {
         BH_TRY(by_path(r, &label));
         BH_TRY(agree(name, label));
-        if (label.data != NULL && !ctx->observed) {
+        if (label.data != NULL) {
             strip_prefix(r, ctx, label.len);
         }
     }

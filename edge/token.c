@@ -269,12 +269,13 @@ bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str cred
     }
     entry->used = true;
     /* A copy: the entry may be evicted while nginx still reads the request's body. */
-    char *copy = ngx_pnalloc(r->pool, entry->token_len + entry->sub.len);
+    char *copy = ngx_pnalloc(r->pool, entry->token_len + entry->sub.len + entry->scope.len);
     if (copy == NULL) {
         return BH_E_NO_MEMORY;
     }
     *ret_token = put(&copy, (struct bh_str){entry->token, entry->token_len});
     ctx->subject = (ngx_str_t){entry->sub.len, (u_char *)copy};
     (void)put(&copy, entry->sub);
+    ctx->scope = put(&copy, entry->scope);
     return BH_OK;
 }

@@ -188,10 +188,11 @@ refuses(void **state)
 static void
 plain_paths(void **state)
 {
-    static const char *const plain[] = {
-        "/", "/a/b", "/a.b/..c", "/%41", "/a?b=//c%2f", "/%c3%a4", "/a%20b", "/%7e"};
+    static const char *const plain[] = {"/", "/a/b", "/a.b/..c", "/%41", "/a?b=//c%2f", "/%c3%a4",
+        "/a%20b", "/%7e", "/...", "/.a/a.", "/a?b=/../;#", ""};
     static const char *const odd[] = {"//", "/a//b", "/a%2fb", "/a%2Fb", "/%2e%2e/", "/a%5cb",
-        "/a\\b", "/a%252f", "/a%00", "/a%1", "/a%"};
+        "/a\\b", "/a%252f", "/a%00", "/a%1", "/a%", "/a/../b", "/..", "/a/.", "/./a", "/a/..?b",
+        "/a;b", "/a%3Bb", "/a#b"};
     (void)state;
     for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
         assert_true(bh_policy_path_plain(bh_str_of(plain[i])));
