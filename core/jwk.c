@@ -268,38 +268,39 @@ add_keys(struct bh_jwks *jwks, const struct bh_json *keys, struct bh_error *err)
     return BH_OK;
 }
 
-static enum bh_code
-parse_in(struct bh_arena *arena, struct bh_str text, struct bh_jwks *jwks, struct bh_error *err)
+enum bh_code
+bh_jwks_read(const struct bh_json *set, struct bh_jwks **ret_jwks, struct bh_error *err)
 {
-    struct bh_json *root;
-    enum bh_code code = bh_json_parse(text, BH_JSON_DEPTH, arena, &root, err);
-    if (code == BH_E_BAD_REQUEST)
-        return bh_fail(err, BH_E_INVALID, "the key set is no strict JSON");
-    BH_TRY(code);
-    const struct bh_json *keys = root->kind == BH_JSON_OBJECT ? bh_json_get(root, "keys") : NULL;
+    const struct bh_json *keys = bh_json_get(set, "keys");
     if (keys == NULL || keys->kind != BH_JSON_ARRAY)
         return bh_fail(err, BH_E_INVALID, "the key set has no array \"keys\"");
-    return add_keys(jwks, keys, err);
-}
-
-enum bh_code
-bh_jwks_parse(struct bh_str text, struct bh_jwks **ret_jwks, struct bh_error *err)
-{
-    struct bh_chunks chunks;
-    if (text.len > BH_JWKS_BYTES)
-        return bh_fail(err, BH_E_INVALID, "the key set is longer than %d bytes", BH_JWKS_BYTES);
     struct bh_jwks *jwks = calloc(1, sizeof(*jwks) + BH_JWKS_KEYS * sizeof(jwks->keys[0]));
     if (jwks == NULL)
         return bh_fail(err, BH_E_NO_MEMORY, "no memory for a key set");
-    bh_chunks_init(&chunks);
-    enum bh_code code = parse_in(&chunks.arena, text, jwks, err);
-    bh_chunks_fini(&chunks);
+    enum bh_code code = add_keys(jwks, keys, err);
     if (code != BH_OK) {
         bh_jwks_free(jwks);
         return code;
     }
     *ret_jwks = jwks;
     return BH_OK;
+}
+
+enum bh_code
+bh_jwks_parse(struct bh_str text, struct bh_jwks **ret_jwks, struct bh_error *err)
+{
+    struct bh_chunks chunks;
+    struct bh_json *root;
+    if (text.len > BH_JWKS_BYTES)
+        return bh_fail(err, BH_E_INVALID, "the key set is longer than %d bytes", BH_JWKS_BYTES);
+    bh_chunks_init(&chunks);
+    enum bh_code code = bh_json_parse(text, BH_JSON_DEPTH, &chunks.arena, &root, err);
+    if (code == BH_OK)
+        code = bh_jwks_read(root, ret_jwks, err);
+    else if (code == BH_E_BAD_REQUEST)
+        code = bh_fail(err, BH_E_INVALID, "the key set is no strict JSON");
+    bh_chunks_fini(&chunks);
+    return code;
 }
 
 void

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/str.h"
 
 #define BH_JWKS_BYTES 65536
@@ -41,6 +42,10 @@ struct bh_jwks; /* a set, malloc'ed; its owner frees it */
  */
 enum bh_code bh_jwks_parse(
     struct bh_str text, struct bh_jwks **ret_jwks, struct bh_error *err) BH_MUSTCHECK;
+
+/** bh_jwks_read(set, ret_jwks, err): the same from JSON that was parsed; borrows nothing. */
+enum bh_code bh_jwks_read(
+    const struct bh_json *set, struct bh_jwks **ret_jwks, struct bh_error *err) BH_MUSTCHECK;
 void bh_jwks_free(struct bh_jwks *jwks);
 
 /** bh_jwks_count(jwks): how many keys can be used. */

@@ -114,8 +114,8 @@ bh_jwt_parse(
     return BH_OK;
 }
 
-static bool
-is_for(const struct bh_jwt *jwt, struct bh_str audience)
+bool
+bh_jwt_is_for(const struct bh_jwt *jwt, struct bh_str audience)
 {
     const struct bh_json *aud = bh_json_get(jwt->claims, "aud");
     if (aud == NULL || audience.len == 0)
@@ -142,7 +142,7 @@ bh_jwt_check(const struct bh_jwt *jwt, const struct bh_jwks *jwks, const struct 
         return invalid(err, "its signature is wrong");
     if (!bh_str_eq(jwt->issuer, door->issuer))
         return invalid(err, "it is of another issuer");
-    if (!is_for(jwt, door->audience))
+    if (!bh_jwt_is_for(jwt, door->audience))
         return invalid(err, "it is for another audience");
     if (jwt->nbf_s > door->now_s + door->leeway_s || jwt->iat_s > door->now_s + door->leeway_s)
         return invalid(err, "it is not valid yet");

@@ -43,6 +43,9 @@ struct bh_jwt {
 enum bh_code bh_jwt_parse(struct bh_str text, struct bh_arena *arena, struct bh_jwt *ret_jwt,
     struct bh_error *err) BH_MUSTCHECK;
 
+/** bh_jwt_is_for(jwt, audience): is its `aud` ${audience}, or an array of strings that has it? */
+bool bh_jwt_is_for(const struct bh_jwt *jwt, struct bh_str audience);
+
 /* What an issuer is trusted for. */
 struct bh_jwt_door {
     struct bh_str issuer;

@@ -274,16 +274,25 @@ room(const struct build *build, size_t items, size_t size)
     return data;
 }
 
-static struct bh_words
-words_of(const struct build *build, const struct bh_json *array)
+struct bh_words
+bh_words_of(const struct bh_json *array, struct bh_arena *arena)
 {
     struct bh_words words = {NULL, 0};
     size_t n = count(array);
-    struct bh_str *items = n == 0 ? NULL : room(build, n, sizeof(*items));
+    struct bh_str *items = n == 0 ? NULL : bh_arena_alloc(arena, n * sizeof(*items));
     for (const struct bh_json *item = items == NULL ? NULL : array->first; item != NULL;
          item = item->next)
         items[words.count++] = item->text;
     words.items = items;
+    return words;
+}
+
+static struct bh_words
+words_of(const struct build *build, const struct bh_json *array)
+{
+    struct bh_words words = bh_words_of(array, build->arena);
+    if (words.count == 0 && count(array) > 0)
+        build->issues->failed = true;
     return words;
 }
 

@@ -128,6 +128,13 @@ const struct bh_route *bh_policy_route(
  */
 bool bh_policy_path_plain(struct bh_str raw);
 
+/**
+ * bh_words_of(array, arena):
+ * The strings of ${array} (NULL: none), which was checked to hold nothing else; borrowed.  None
+ * where there is no memory for them.
+ */
+struct bh_words bh_words_of(const struct bh_json *array, struct bh_arena *arena);
+
 /** bh_words_have(words, word): is it one of them? */
 bool bh_words_have(const struct bh_words *words, struct bh_str word);
 

@@ -93,6 +93,7 @@ read_optional_claims(
     const struct bh_json *payload, struct bh_usertoken *token, struct bh_error *err)
 {
     const struct bh_json *roles = bh_json_get(payload, "roles");
+    token->roles = roles;
     token->scope = (struct bh_str){"", 0};
     token->nbf_s = token->iat_s;
     if (bh_json_get(payload, "nbf") != NULL && !get_time(payload, "nbf", &token->nbf_s))

@@ -34,7 +34,8 @@ struct bh_usertoken {
     struct bh_str audience;
     struct bh_str issuer;
     struct bh_str sub;
-    struct bh_str scope; /* empty where absent */
+    struct bh_str scope;         /* empty where absent */
+    const struct bh_json *roles; /* an array of strings, or NULL; not signed by bh_usertoken_sign */
     int64_t iat_s;
     int64_t exp_s;
     int64_t nbf_s; /* iat_s where absent */

@@ -113,6 +113,21 @@ def key_sets():
                      base64.urlsafe_b64encode(bytes(64)).rstrip(b"=")])
 
 
+def issuers():
+    keys = json.loads(next(key_sets()))
+    head = {"issuer": "https://id.example", "audiences": ["shop"]}
+    for more in ({}, {"keys": keys}, {"algorithms": ["RS256", "EdDSA"], "claims": {"subject": "email", "roles": "a.b"}},
+                 {"keys": keys, "claims": {"tenant": "org"}, "tenant_values": {"o1": "acme"}, "subject_prefix": "c:",
+                  "leeway_seconds": 0, "max_age_seconds": 60}, {"algorithms": ["none"]}, {"keys": {"keys": [{"kty": "oct"}]}}):
+        yield json.dumps({**head, **more}, separators=(",", ":")).encode()
+
+
+def api_keys():
+    yield b"bhk_abcdefgh_0123456789abcdefghijABCDEFGHIJ01"
+    for more in ("", ',"scope":"a b","roles":["x"],"not_after":1790000000,"epoch":1', ',"roles":[1]'):
+        yield ('{"no":7,"sub":"ci"%s}' % more).encode()
+
+
 def tenant_files():
     for path in sorted((HERE.parents[1] / "examples/tenants").glob("*/tenant.yaml")):
         yield path.read_bytes()
@@ -139,7 +154,7 @@ def refusals():
 
 def main():
     corpora = {"token": tokens("token"), "usertoken": tokens("usertoken"), "json": documents(),
-               "tenantdoc": tenant_documents(), "policy": policies(), "query": queries(),
+               "tenantdoc": tenant_documents(), "policy": policies(), "issuer": issuers(), "apikey": api_keys(), "query": queries(),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
                "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds(), "cookie": cookies(), "jwt": key_sets(),
                "fingerprint": statements(), "refusal": refusals()}
