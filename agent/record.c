@@ -1,6 +1,7 @@
 #include "agent/record.h"
 
 #include "core/buf.h"
+#include "core/endpoint.h"
 #include "core/json.h"
 
 #define ENDPOINT_MAX 128
@@ -71,41 +72,23 @@ get_uid(
     return bh_uid_parse(text, ret_uid) ? BH_OK : wrong(err, name, "a UUID");
 }
 
-static bool
-endpoint_valid(struct bh_str s)
-{
-    size_t colon = 0;
-    if (s.len < 3 || s.len > ENDPOINT_MAX)
-        return false;
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.data[i] <= ' ' || s.data[i] > '~')
-            return false;
-        if (s.data[i] == ':')
-            colon = i;
-    }
-    if (bh_str_starts(s, "unix:"))
-        return s.len > 5 && s.data[5] == '/';
-    uint64_t port;
-    return colon > 0 &&
-           bh_str_uint((struct bh_str){s.data + colon + 1, s.len - colon - 1}, 65535, &port) &&
-           port > 0;
-}
-
 /* The snapshot keeps a set of endpoints as one text, parted by spaces. */
 static enum bh_code
 get_endpoints(const struct bh_json *object, struct bh_arena *arena, struct bh_str *ret_text,
     struct bh_error *err)
 {
-    static const char expected[] = "up to 64 of host:port, [v6]:port or unix:/path";
+    static const char expected[] = "up to 64 endpoints";
     const struct bh_json *list = bh_json_get(object, "endpoints");
     if (!list || list->kind != BH_JSON_ARRAY)
         return wrong(err, "endpoints", "an array");
     struct bh_buf buf;
-    bh_buf_init_arena(&buf, arena, ENDPOINTS_MAX * (ENDPOINT_MAX + 1) + 1);
+    bh_buf_init_arena(&buf, arena, BH_ENDPOINTS_MAX * (BH_ENDPOINT_TEXT_MAX + 1) + 1);
     unsigned count = 0;
     for (const struct bh_json *item = list->first; item; item = item->next) {
-        if (item->kind != BH_JSON_STRING || !endpoint_valid(item->text) || ++count > ENDPOINTS_MAX)
+        struct bh_endpoint endpoint;
+        if (item->kind != BH_JSON_STRING || ++count > BH_ENDPOINTS_MAX)
             return wrong(err, "endpoints", expected);
+        BH_TRY(bh_endpoint_parse(item->text, &endpoint, err));
         if (buf.len)
             bh_buf_putc(&buf, ' ');
         bh_buf_str_add(&buf, item->text);

@@ -22,16 +22,16 @@
 #include "control/secrets.h"
 #include "control/watch/watch.h"
 #include "core/codec.h"
+#include "core/endpoint.h"
 
 #define API_WORKERS 6
 #define FLOW_WORKERS_MAX 32
 #define START_TRIES 120 /* half a second apart: PostgreSQL may still be starting */
-#define ENDPOINTS_MAX 64
 
 /* Everything that the daemon holds. */
 struct daemon {
     struct bh_options options;
-    char *endpoints[ENDPOINTS_MAX + 1]; /* words of endpoint_text */
+    char *endpoints[BH_ENDPOINTS_MAX + 1]; /* words of endpoint_text */
     char *endpoint_text;
     uint64_t workers;
     uint64_t lease_ms;
@@ -59,8 +59,10 @@ read_endpoints(struct daemon *d, struct bh_error *err)
         return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
     for (char *word = strtok_r(d->endpoint_text, " ", &state); word != NULL;
          word = strtok_r(NULL, " ", &state)) {
-        if (count == ENDPOINTS_MAX)
-            return bh_fail(err, BH_E_CONFIG, "--endpoints has more than %d words", ENDPOINTS_MAX);
+        if (count == BH_ENDPOINTS_MAX)
+            return bh_fail(err, BH_E_CONFIG, "--endpoints has more than %d words", BH_ENDPOINTS_MAX);
+        struct bh_endpoint endpoint;
+        BH_TRY(bh_endpoint_parse(bh_str_of(word), &endpoint, err));
         d->endpoints[count++] = word;
     }
     if (count == 0)

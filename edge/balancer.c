@@ -1,183 +1,168 @@
 /*
- * One upstream for all tenants: the address comes from the tenant's record.
- * nginx's own keepalive sits on top and pools connections by address.
+ * One upstream for all tenants: the address comes from the tenant's record, and
+ * whether it is spoken to with TLS, and under which name, with it.  nginx's own
+ * keepalive sits on top and pools connections by the bytes of the address.
  */
-#include "edge/edge.h"
+#include "edge/endpoints.h"
 
-#define NUMBERS_MAX (1 << 24)
-#define DOWN_MS 10000 /* as nginx: max_fails=1 fail_timeout=10s */
-
-struct address {
-    struct sockaddr_storage sockaddr;
-    socklen_t socklen;
-    ngx_str_t name;
-    bool failed;
-    ngx_msec_t up_at; /* avoid it until then, where ${failed} */
+struct peer {
+    struct bh_edge_choice choice;
+    ngx_http_request_t *request;
+    struct bh_edge_address *current;
+    struct bh_edge_channel *channel; /* NULL: none that remembers sessions */
+    ngx_sockaddr_t sockaddr;         /* with the channel's mark */
 };
 
-struct bh_edge_endpoints {
-    ngx_uint_t count;
-    ngx_uint_t turn; /* round robin */
-    struct address addresses[];
-};
+/* ---- which group ---- */
 
-/* Sets by number; names are immutable, so a parsed set is kept for the worker's life. */
-static struct {
-    uint64_t generation; /* numbers mean something in this snapshot only */
-    struct bh_edge_endpoints **sets;
-    size_t count;
-} known;
-
-static bool
-parse_unix(struct bh_str text, struct address *address)
+/* FNV-1a with the finish of MurmurHash3, so that near inputs lie far apart. */
+static uint32_t
+hash_of(ngx_str_t text)
 {
-    struct sockaddr_un *un = (struct sockaddr_un *)(void *)&address->sockaddr;
-    size_t len = text.len - 5;
-    if (len == 0 || len >= sizeof(un->sun_path)) {
-        return false;
-    }
-    un->sun_family = AF_UNIX;
-    ngx_memcpy(un->sun_path, text.data + 5, len);
-    address->socklen = (socklen_t)sizeof(*un);
-    return true;
-}
-
-static bool
-parse_inet(struct bh_str text, struct address *address, ngx_pool_t *pool)
-{
-    ngx_addr_t parsed;
-    if (ngx_parse_addr_port(pool, &parsed, (u_char *)(uintptr_t)text.data, text.len) != NGX_OK ||
-        ngx_inet_get_port(parsed.sockaddr) == 0) {
-        return false;
-    }
-    ngx_memcpy(&address->sockaddr, parsed.sockaddr, parsed.socklen);
-    address->socklen = parsed.socklen;
-    return true;
-}
-
-static bool
-parse(struct bh_str text, struct address *address, ngx_pool_t *pool)
-{
-    address->name = (ngx_str_t){text.len, (u_char *)(uintptr_t)text.data};
-    return bh_str_starts(text, "unix:") ? parse_unix(text, address)
-                                        : parse_inet(text, address, pool);
-}
-
-static struct bh_edge_endpoints *
-parse_set(struct bh_str text, ngx_log_t *log)
-{
-    ngx_uint_t count = text.len > 0 ? 1 : 0;
+    uint32_t hash = 2166136261U;
     for (size_t i = 0; i < text.len; i++) {
-        count += text.data[i] == ' ';
+        hash = (hash ^ text.data[i]) * 16777619U;
     }
-    struct bh_edge_endpoints *set = bh_edge_keep(sizeof(*set) + count * sizeof(struct address));
-    ngx_pool_t *pool = ngx_create_pool(1024, log);
-    bool ok = set != NULL && pool != NULL && count > 0;
-    for (struct bh_str rest = text; ok && set->count < count;) {
-        struct bh_str one = rest;
-        if (!bh_str_cut(rest, ' ', &one, &rest)) {
-            one = rest;
-        }
-        ok = parse(one, &set->addresses[set->count++], pool);
-    }
-    if (pool != NULL) {
-        ngx_destroy_pool(pool);
-    }
-    if (!ok && set != NULL) {
-        ngx_free(set);
-        set = NULL;
-    }
-    return set;
+    hash = (hash ^ hash >> 16) * 0x85ebca6bU;
+    hash = (hash ^ hash >> 13) * 0xc2b2ae35U;
+    return hash ^ hash >> 16;
 }
 
-static bool
-reserve(uint32_t number)
+/* One user keeps a version: by the subject, where nobody was named by the client's address. */
+static uint32_t
+user_hash(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
 {
-    if (known.generation != bh_edge.generation) { /* requests in flight may hold the old sets */
-        ngx_memzero(&known, sizeof(known));
-        known.generation = bh_edge.generation;
-    }
-    if (number < known.count) {
-        return true;
-    }
-    size_t count = known.count == 0 ? 64 : known.count;
-    while (count <= number) {
-        count *= 2;
-    }
-    struct bh_edge_endpoints **sets = bh_edge_keep(count * sizeof(struct bh_edge_endpoints *));
-    if (sets == NULL) {
-        return false;
-    }
-    if (known.count > 0) {
-        ngx_memcpy(sets, known.sets, known.count * sizeof(struct bh_edge_endpoints *));
-    }
-    ngx_free(known.sets);
-    known.sets = sets;
-    known.count = count;
-    return true;
+    static const ngx_str_t anonymous = ngx_string("anonymous");
+    bool loopback;
+    bool named = ctx->subject.len > 0 &&
+                 (ctx->subject.len != anonymous.len ||
+                     ngx_memcmp(ctx->subject.data, anonymous.data, anonymous.len) != 0);
+    return hash_of(named ? ctx->subject : bh_edge_address_of(r->connection->sockaddr, &loopback));
 }
 
-struct bh_edge_endpoints *
-bh_edge_endpoints(uint32_t number, ngx_log_t *log)
+/* ---- TLS ---- */
+
+/* What the location lacks for a connection whose other end is verified; NULL: nothing. */
+static const char *
+tls_lack(const ngx_http_upstream_t *u)
 {
-    if (number == 0 || number >= NUMBERS_MAX || !reserve(number)) {
-        return NULL;
+#if (NGX_HTTP_SSL)
+    const ngx_http_upstream_conf_t *conf = u->conf;
+    return conf->ssl == NULL        ? "proxy_pass https://… (or grpc_pass grpcs://…)"
+           : !conf->ssl_verify      ? "proxy_ssl_verify on with proxy_ssl_trusted_certificate"
+           : !conf->ssl_server_name ? "proxy_ssl_server_name on"
+           : conf->ssl_name != NULL ? "no proxy_ssl_name: the record names the certificate"
+                                    : NULL;
+#else
+    (void)u;
+    return "nginx with TLS";
+#endif
+}
+
+/* Never unverified, so not at all. */
+static void
+refuse_address(struct peer *peer, struct bh_edge_address *address, const char *lack)
+{
+    const struct bh_edge_ctx *ctx = bh_edge_ctx_get(peer->request);
+    if (!bh_edge_address_failed(address) || ctx == NULL) {
+        return;
     }
-    if (known.sets[number] == NULL) {
-        struct bh_str text = bh_edge_name(BH_NAME_ENDPOINTS, number);
-        known.sets[number] = parse_set(text, log);
-        if (known.sets[number] == NULL) {
-            ngx_log_error(NGX_LOG_ERR, log, 0, "bulkhead: no usable endpoints in \"%*s\"", text.len,
-                text.data);
+    ngx_log_error(NGX_LOG_ERR, peer->request->connection->log, 0,
+        "bulkhead: tenant %*s: endpoint %V with tls=%V is not used: its location needs %s",
+        ctx->tenant.id_len, ctx->tenant.id, &address->name, &address->tls, lack);
+}
+
+static struct bh_edge_address *
+next_address(struct peer *peer)
+{
+    const char *lack = tls_lack(peer->request->upstream);
+    for (;;) {
+        struct bh_edge_address *address = bh_edge_endpoints_next(&peer->choice);
+        if (address == NULL || address->tls.len == 0 || lack == NULL) {
+            return address;
         }
+        refuse_address(peer, address, lack);
     }
-    return known.sets[number];
 }
 
 /* ---- the load-balancing method ---- */
 
-struct peer {
-    struct bh_edge_endpoints *set;
-    ngx_uint_t next;
-    struct address *current;
-};
-
-static struct address *
-choose(struct peer *peer)
+/* A plain HTTP connection has no mark: whoever names that address may use it. */
+static void
+set_address(ngx_peer_connection_t *pc, struct peer *peer)
 {
-    struct bh_edge_endpoints *set = peer->set;
-    for (ngx_uint_t i = 0; i < set->count; i++) {
-        struct address *address = &set->addresses[peer->next++ % set->count];
-        if (!address->failed || (ngx_msec_int_t)(ngx_current_msec - address->up_at) >= 0) {
-            return address;
-        }
+    struct bh_edge_address *address = peer->current;
+    ngx_http_upstream_t *u = peer->request->upstream;
+    const void *ssl = NULL;
+    pc->sockaddr = &address->sockaddr.sockaddr;
+    pc->socklen = address->socklen;
+    pc->name = &address->name;
+    peer->channel = NULL;
+#if (NGX_HTTP_SSL)
+    u->ssl = address->tls.len > 0;
+    if (u->ssl) {
+        u->ssl_name = address->tls;
+        ssl = u->conf->ssl;
     }
-    return &set->addresses[peer->next++ % set->count]; /* all failed lately: try one all the same */
+#endif
+    if (ssl == NULL && !address->grpc) {
+        return;
+    }
+    peer->channel = bh_edge_address_channel(address, ssl);
+    uint32_t number = peer->channel != NULL ? peer->channel->number : bh_edge_channel_number();
+    pc->socklen = bh_edge_address_mark(address, number, &peer->sockaddr);
+    pc->sockaddr = &peer->sockaddr.sockaddr;
 }
 
 static ngx_int_t
 get_peer(ngx_peer_connection_t *pc, void *data)
 {
     struct peer *peer = data;
-    peer->current = choose(peer);
     pc->cached = 0;
     pc->connection = NULL;
-    pc->sockaddr = (struct sockaddr *)&peer->current->sockaddr;
-    pc->socklen = peer->current->socklen;
-    pc->name = &peer->current->name;
+    peer->current = next_address(peer);
+    if (peer->current == NULL) {
+        pc->name = &peer->request->upstream->upstream->host;
+        return NGX_BUSY; /* nginx answers 502 */
+    }
+    set_address(pc, peer);
     return NGX_OK;
+}
+
+/* An application may close a connection while it is idle: that says nothing of its health. */
+static bool
+was_stale(const ngx_peer_connection_t *pc)
+{
+    const ngx_connection_t *c = pc->connection;
+    return pc->cached && c != NULL && !c->read->timedout && !c->write->timedout;
+}
+
+/* May the application have acted on it, so that a second time would be another one? */
+static bool
+must_not_repeat(ngx_http_request_t *r)
+{
+    static const ngx_uint_t idempotent = NGX_HTTP_GET | NGX_HTTP_HEAD | NGX_HTTP_OPTIONS |
+                                         NGX_HTTP_TRACE | NGX_HTTP_PUT | NGX_HTTP_DELETE |
+                                         NGX_HTTP_PROPFIND | NGX_HTTP_PROPPATCH;
+    return r->upstream->request_sent && (r->method & idempotent) == 0 &&
+           (r->upstream->conf->next_upstream & NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT) == 0;
 }
 
 static void
 free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
 {
     struct peer *peer = data;
-    if (peer->current != NULL) {
-        peer->current->failed = (state & NGX_PEER_FAILED) != 0;
-        peer->current->up_at = ngx_current_msec + DOWN_MS;
-        peer->current = NULL;
+    if (peer->current != NULL && (state & NGX_PEER_FAILED) == 0) {
+        bh_edge_address_works(peer->current);
+    } else if (peer->current != NULL && was_stale(pc)) {
+        bh_edge_endpoints_untry(&peer->choice, peer->current);
+    } else if (peer->current != NULL) {
+        (void)bh_edge_address_failed(peer->current);
     }
-    if (pc->tries > 0) {
+    peer->current = NULL;
+    if ((state & NGX_PEER_FAILED) != 0 && must_not_repeat(peer->request)) {
+        pc->tries = 0;
+    } else if (pc->tries > 0) {
         pc->tries--;
     }
 }
@@ -186,24 +171,38 @@ free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
 static ngx_int_t
 set_session(ngx_peer_connection_t *pc, void *data)
 {
-    (void)pc;
-    (void)data;
-    return NGX_OK;
+    struct peer *peer = data;
+    return peer->channel == NULL ? NGX_OK
+                                 : ngx_ssl_set_session(pc->connection, peer->channel->session);
 }
 
 static void
 save_session(ngx_peer_connection_t *pc, void *data)
 {
-    (void)pc;
-    (void)data;
+    struct peer *peer = data;
+    ngx_ssl_session_t *fresh = peer->channel == NULL ? NULL : ngx_ssl_get_session(pc->connection);
+    if (fresh == NULL) {
+        return;
+    }
+    if (peer->channel->session != NULL) {
+        ngx_ssl_free_session(peer->channel->session);
+    }
+    peer->channel->session = fresh;
 }
 #endif
+
+static bool
+is_grpc(const ngx_http_upstream_t *u)
+{
+    return u->conf->module.len == 4 && ngx_strncmp(u->conf->module.data, "grpc", 4) == 0;
+}
 
 static ngx_int_t
 init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *upstream)
 {
     (void)upstream;
     struct bh_edge_ctx *ctx = bh_edge_ctx_get(r);
+    ngx_http_upstream_t *u = r->upstream;
     if (ctx == NULL || !ctx->admitted || ctx->tenant.endpoints == NULL) {
         return NGX_ERROR; /* nobody gets to an application past the gate */
     }
@@ -211,15 +210,17 @@ init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *upstream)
     if (peer == NULL || !bh_edge_timeout(r, ctx)) {
         return NGX_ERROR;
     }
-    peer->set = ctx->tenant.endpoints;
-    peer->next = ctx->tenant.endpoints->turn++;
-    r->upstream->peer.data = peer;
-    r->upstream->peer.get = get_peer;
-    r->upstream->peer.free = free_peer;
-    r->upstream->peer.tries = ctx->tenant.endpoints->count;
+    struct bh_edge_endpoints *set = ctx->tenant.endpoints;
+    peer->request = r;
+    bh_edge_endpoints_begin(
+        &peer->choice, set, is_grpc(u), set->groups > 1 ? user_hash(r, ctx) : 0);
+    u->peer.data = peer;
+    u->peer.get = get_peer;
+    u->peer.free = free_peer;
+    u->peer.tries = bh_edge_endpoints_usable(&peer->choice);
 #if (NGX_HTTP_SSL)
-    r->upstream->peer.set_session = set_session;
-    r->upstream->peer.save_session = save_session;
+    u->peer.set_session = set_session;
+    u->peer.save_session = save_session;
 #endif
     return NGX_OK;
 }

@@ -373,6 +373,13 @@ enum bh_code bh_edge_bearer(
 
 /* ---- failures.c ---- */
 
+/**
+ * bh_edge_address_of(sockaddr, ret_loopback):
+ * What one client can hold: the bytes of an IPv4 address, or of an IPv6 network
+ * of 64 bits; borrowed, empty for a unix socket.
+ */
+ngx_str_t bh_edge_address_of(struct sockaddr *sockaddr, bool *ret_loopback);
+
 /** bh_edge_failures_set(cf, cmd, conf): the directive `bulkhead_failed_credentials`. */
 char *bh_edge_failures_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
@@ -445,7 +452,7 @@ uint64_t bh_edge_monotonic_ns(void);
 /** bh_edge_digits(to, value): at most ten decimal digits; returns where they end. */
 u_char *bh_edge_digits(u_char *to, uint32_t value);
 
-/* ---- balancer.c ---- */
+/* ---- endpoints.c, balancer.c ---- */
 
 /** bh_edge_endpoints(number, log): the parsed set of that number, kept; NULL where it is unusable.
  */

@@ -81,9 +81,8 @@ bh_edge_failures_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     return NGX_CONF_OK;
 }
 
-/* What one client can hold: an IPv4 address, or an IPv6 network of 64 bits. */
-static ngx_str_t
-address_of(struct sockaddr *sockaddr, bool *ret_loopback)
+ngx_str_t
+bh_edge_address_of(struct sockaddr *sockaddr, bool *ret_loopback)
 {
     static const u_char v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
     *ret_loopback = sockaddr->sa_family == AF_UNIX;
@@ -117,7 +116,7 @@ bucket_of(ngx_http_request_t *r, const struct bh_edge_server *conf)
         return NULL;
     }
     struct failures *failures = conf->failures->data;
-    ngx_str_t address = address_of(r->connection->sockaddr, &loopback);
+    ngx_str_t address = bh_edge_address_of(r->connection->sockaddr, &loopback);
     if (address.len == 0 || (loopback && !conf->failure_loopback)) {
         return NULL;
     }

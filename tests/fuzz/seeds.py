@@ -155,6 +155,8 @@ def refusals():
 def main():
     corpora = {"token": tokens("token"), "usertoken": tokens("usertoken"), "json": documents(),
                "tenantdoc": tenant_documents(), "policy": policies(), "issuer": issuers(), "apikey": api_keys(), "query": queries(),
+               "endpoint": (b"127.0.0.1:7090", b"[::1]:80;backup", b"unix:/run/x;weight=7;group=v2",
+                            b"10.0.0.1:443;group=v2.1_b;tls=app.example.com;grpc;backup;weight=1000", b"a:1;weight=0"),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
                "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds(), "cookie": cookies(), "jwt": key_sets(),
                "fingerprint": statements(), "refusal": refusals()}
