@@ -103,7 +103,7 @@ struct bh_edge_ctx {
     const struct bh_route *route; /* of the tenant's policy that the request matches, or NULL */
     struct bh_slot *slot;
     const struct bh_counters *counters; /* where the slot lies */
-    _Atomic uint32_t *in_flight; /* where it is counted as running; NULL: it is not */
+    _Atomic uint32_t *in_flight;        /* where it is counted as running; NULL: it is not */
     u_char request_id[32]; /* hexadecimal digits; also the trace id of a trace begun here */
     enum bh_code code;     /* how the edge itself answered; BH_OK: it did not */
     ngx_str_t trace_id;    /* of the traceparent that the application gets; empty: not yet */
@@ -152,10 +152,10 @@ struct bh_edge_state {
     struct bh_snapshot *snapshot;
     struct bh_counters *counters;
     struct bh_inflight *inflight; /* belongs to the counters */
-    struct bh_keyring *keyring;  /* NULL until the file was read */
-    uint64_t keyring_seen;       /* the snapshot's keyring number that it answers to */
-    uint64_t keyring_generation; /* rises with each file that was read */
-    uint64_t txn;                /* of the snapshot when it was looked at last */
+    struct bh_keyring *keyring;   /* NULL until the file was read */
+    uint64_t keyring_seen;        /* the snapshot's keyring number that it answers to */
+    uint64_t keyring_generation;  /* rises with each file that was read */
+    uint64_t txn;                 /* of the snapshot when it was looked at last */
     uint64_t
         generation;     /* rises when another snapshot file was opened: numbers of names are void */
     struct bh_mac *mac; /* scratch; rekeyed by each user */
@@ -232,7 +232,29 @@ struct bh_edge_policy *bh_edge_policy_find(uint32_t number, ngx_log_t *log);
 struct bh_edge_policy *bh_edge_policy_hold(struct bh_edge_policy *policy);
 void bh_edge_policy_drop(struct bh_edge_policy *policy);
 
+/* ---- strip.c ---- */
+
+/**
+ * bh_edge_strip(r, ctx, room, ret_trace):
+ * Give the request a list of headers without those that outsiders may not say,
+ * with room for ${room} more, and count its credentials.  ${ret_trace} is the
+ * client's traceparent where it is in order, else empty: then it goes, and
+ * tracestate with it.  A request that is only observed keeps its list.  False
+ * without memory.
+ */
+bool bh_edge_strip(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t room, ngx_str_t *ret_trace);
+
+/** bh_edge_strip_credential(r, ctx): take the accepted Authorization away; false where it is not in
+ * its place. */
+bool bh_edge_strip_credential(ngx_http_request_t *r, const struct bh_edge_ctx *ctx);
+
 /* ---- headers.c ---- */
+
+/** bh_edge_hex(to, data, len): ${len} bytes as lower-case hexadecimal digits; returns where they
+ * end.
+ */
+u_char *bh_edge_hex(u_char *to, const uint8_t *data, size_t len);
 
 /** bh_edge_headers_setup(): hash the names that are injected; once, before the workers. */
 void bh_edge_headers_setup(void);

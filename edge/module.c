@@ -220,7 +220,7 @@ bh_edge_ctx_make(ngx_http_request_t *r)
     }
     ctx = marker->data;
     ngx_memzero(ctx, sizeof(*ctx));
-    ngx_hex_dump(ctx->request_id, id, sizeof(id));
+    (void)bh_edge_hex(ctx->request_id, id, sizeof(id));
     ctx->begun_ns = bh_edge_monotonic_ns();
     marker->handler = ctx_marker;
     ngx_http_set_ctx(r, ctx, ngx_http_bulkhead_module);
