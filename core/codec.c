@@ -135,27 +135,39 @@ bh_hex_decode(struct bh_str text, uint8_t *ret_data, size_t size)
     return true;
 }
 
+#define STEP 32
+
+typedef uint64_t word __attribute__((aligned(1), may_alias));
+
+/* Zero where ${STEP} bytes are the same. */
+static inline uint64_t
+differ(const unsigned char *left, const unsigned char *right)
+{
+    const word *x = (const void *)left, *y = (const void *)right;
+    return (x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]);
+}
+
 /*
- * Eight bytes at a time: CRYPTO_memcmp goes byte by byte, and the edge compares
- * a whole credential at each request.  The empty asm keeps the compiler from
- * learning that a difference decides early.
+ * In steps: CRYPTO_memcmp goes byte by byte, and the edge compares a whole
+ * credential at each request.  The last step goes over bytes that were seen.  The
+ * empty asm keeps the compiler from learning that a difference decides early.
  */
 bool
 bh_equal_ct(const void *a, const void *b, size_t len)
 {
     const unsigned char *left = a, *right = b;
     uint64_t difference = 0;
-    for (; len >= sizeof(difference); len -= sizeof(difference)) {
-        uint64_t x, y;
-        memcpy(&x, left, sizeof(x));
-        memcpy(&y, right, sizeof(y));
-        difference |= x ^ y;
+    size_t at = 0;
+    for (; at + STEP <= len; at += STEP) {
+        difference |= differ(left + at, right + at);
         __asm__("" : "+r"(difference));
-        left += sizeof(x);
-        right += sizeof(y);
     }
-    for (; len > 0; len--)
-        difference |= (uint64_t)(*left++ ^ *right++);
+    if (at < len && len >= STEP) {
+        difference |= differ(left + len - STEP, right + len - STEP);
+        at = len;
+    }
+    for (; at < len; at++)
+        difference |= (uint64_t)(left[at] ^ right[at]);
     __asm__("" : "+r"(difference));
     return difference == 0;
 }

@@ -65,7 +65,8 @@ bh_host_tenant(struct bh_str host, struct bh_str base_domain, char ret_id[BH_TEN
     host = strip_port_and_dot(host);
     if (host.len == 0)
         return bh_fail(err, BH_E_TENANT_MISSING, "the request names no host");
-    if (is_address(AF_INET, host))
+    char last = host.data[host.len - 1]; /* a digit in every address */
+    if (last >= '0' && last <= '9' && is_address(AF_INET, host))
         return bh_fail(err, BH_E_TENANT_MISSING, "the host is an IP address");
     if (!ends_in(host, base_domain))
         return bh_fail(err, BH_E_TENANT_UNKNOWN, "the host is not under the base domain");

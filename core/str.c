@@ -10,18 +10,6 @@ bh_str_of(const char *text)
     return (struct bh_str){text, strlen(text)};
 }
 
-bool
-bh_str_eq(struct bh_str a, struct bh_str b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
-
-bool
-bh_str_is(struct bh_str a, const char *text)
-{
-    return bh_str_eq(a, bh_str_of(text));
-}
-
 static char
 lower(char c)
 {
@@ -34,7 +22,7 @@ bh_str_eq_nocase(struct bh_str a, struct bh_str b)
     if (a.len != b.len)
         return false;
     for (size_t i = 0; i < a.len; i++) {
-        if (lower(a.data[i]) != lower(b.data[i]))
+        if (a.data[i] != b.data[i] && lower(a.data[i]) != lower(b.data[i]))
             return false;
     }
     return true;

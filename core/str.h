@@ -20,9 +20,19 @@ struct bh_str {
 /** bh_str_of(text): the bytes of NUL-terminated ${text}; NULL gives an empty one. */
 struct bh_str bh_str_of(const char *text);
 
-/** bh_str_eq(a, b) / bh_str_is(a, text): same bytes? (not constant time) */
-bool bh_str_eq(struct bh_str a, struct bh_str b);
-bool bh_str_is(struct bh_str a, const char *text);
+/** bh_str_eq(a, b) / bh_str_is(a, text): same bytes? (not constant time)  Inline: a comparison with
+ * a literal is of a few instructions. */
+static inline bool
+bh_str_eq(struct bh_str a, struct bh_str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+static inline bool
+bh_str_is(struct bh_str a, const char *text)
+{
+    return bh_str_eq(a, (struct bh_str){text, strlen(text)});
+}
 
 /** bh_str_eq_nocase(a, b): the same but for the case of ASCII letters, whatever the locale? */
 bool bh_str_eq_nocase(struct bh_str a, struct bh_str b);

@@ -4,7 +4,8 @@
 
 #include "core/codec.h"
 
-static const char *const reserved[] = {"www", "api", "admin", "app", "t", "default", "bulkhead"};
+static const struct bh_str reserved[] = {
+    {"www", 3}, {"api", 3}, {"admin", 5}, {"app", 3}, {"t", 1}, {"default", 7}, {"bulkhead", 8}};
 
 static const char *const states[BH_TENANT_STATE_COUNT] = {
     [BH_TENANT_PENDING] = "pending",
@@ -65,7 +66,7 @@ id_problem(struct bh_str id)
     if (id.data[id.len - 1] == '-')
         return "a tenant id does not end in a hyphen";
     for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
-        if (bh_str_is(id, reserved[i]))
+        if (bh_str_eq(id, reserved[i]))
             return "this tenant id is reserved";
     }
     return NULL;

@@ -212,6 +212,13 @@ enum bh_code bh_edge_resolve(
 bool bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *log);
 
 /**
+ * bh_edge_tenant_again(id, ret_tenant):
+ * The same from the worker's memory alone, outside begin and end; false where
+ * it is not there, or something was committed since.
+ */
+bool bh_edge_tenant_again(struct bh_str id, struct bh_edge_tenant *ret_tenant);
+
+/**
  * bh_edge_domain(domain, ret_id, ret_len):
  * Id of the tenant of a custom domain (canonical: core/host.h), from the worker's memory where
  * nothing was committed since; between begin and end.  False where it is nobody's.

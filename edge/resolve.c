@@ -255,8 +255,12 @@ look_up(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct name *name)
 {
     struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
     ngx_log_t *log = r->connection->log;
+    struct bh_str id = {name->id, name->len};
+    if (bh_edge_ready(conf, log, &name->reason) && bh_edge_tenant_again(id, &ctx->tenant)) {
+        return BH_OK;
+    }
     BH_TRY(begin(conf, log, &name->reason));
-    bool known = bh_edge_tenant((struct bh_str){name->id, name->len}, &ctx->tenant, log);
+    bool known = bh_edge_tenant(id, &ctx->tenant, log);
     bh_snapshot_end(bh_edge.snapshot);
     return known ? BH_OK : BH_E_TENANT_UNKNOWN;
 }

@@ -212,7 +212,7 @@ bh_edge_strip(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t room, n
             take(r, &walk, &headers[i]);
         }
     }
-    ctx->authorizations = ngx_min(walk.credentials, 2);
+    ctx->authorizations = walk.credentials > 1 ? 2 : walk.credentials & 1;
     ngx_str_null(ret_trace);
     if (walk.traceparents == 1 && trace_valid(walk.traceparent->value)) {
         *ret_trace = walk.traceparent->value;

@@ -76,31 +76,61 @@ read_tenant(struct bh_str id, struct bh_edge_tenant *tenant, ngx_log_t *log)
     return true;
 }
 
+static struct place *
+place_of_tenant(struct bh_str id)
+{
+    if (places == NULL) {
+        places = bh_edge_keep(PLACES * sizeof(*places));
+    }
+    return places == NULL ? NULL : &places[place_of(id, PLACES)];
+}
+
+/* Does it hold the tenant as transaction ${txn} showed it? */
+static bool
+holds(const struct place *place, struct bh_str id, uint64_t txn)
+{
+    return place->txn == txn && place->generation == bh_edge.generation &&
+           place->tenant.id_len == id.len && memcmp(place->tenant.id, id.data, id.len) == 0;
+}
+
+static void
+take_from(const struct place *place, struct bh_edge_tenant *ret_tenant)
+{
+    *ret_tenant = place->tenant;
+    (void)bh_edge_policy_hold(place->tenant.policy);
+}
+
+bool
+bh_edge_tenant_again(struct bh_str id, struct bh_edge_tenant *ret_tenant)
+{
+    uint64_t newest = bh_snapshot_newest(bh_edge.snapshot);
+    struct place *place = place_of_tenant(id);
+    if (newest == 0 || newest != bh_edge.txn || place == NULL || !holds(place, id, newest)) {
+        return false;
+    }
+    take_from(place, ret_tenant);
+    return true;
+}
+
 bool
 bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *log)
 {
     uint64_t txn = bh_snapshot_txn(bh_edge.snapshot);
-    if (places == NULL) {
-        places = bh_edge_keep(PLACES * sizeof(*places));
-    }
-    if (places == NULL) {
+    struct place *place = place_of_tenant(id);
+    if (place == NULL) {
         return read_tenant(id, ret_tenant, log);
     }
-    struct place *place = &places[place_of(id, PLACES)];
-    struct bh_edge_tenant *tenant = &place->tenant;
-    if (place->txn != txn || place->generation != bh_edge.generation || tenant->id_len != id.len ||
-        memcmp(tenant->id, id.data, id.len) != 0) {
+    if (!holds(place, id, txn)) {
         place->txn = 0;
-        bh_edge_policy_drop(tenant->policy);
-        tenant->policy = NULL;
-        if (!read_tenant(id, tenant, log)) {
+        bh_edge_policy_drop(place->tenant.policy);
+        place->tenant.policy = NULL;
+        if (!read_tenant(id, &place->tenant, log)) {
             return false;
         }
         place->generation = bh_edge.generation;
         place->txn = txn;
     }
-    *ret_tenant = *tenant;
-    (void)bh_edge_policy_hold(tenant->policy);
+    take_from(place, ret_tenant);
     return true;
 }
 

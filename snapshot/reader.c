@@ -217,6 +217,13 @@ bh_snapshot_replaced(struct bh_snapshot *snapshot)
     return mdb_env_get_fd(snapshot->env, &fd) != 0 || fstat(fd, &st) != 0 || st.st_nlink == 0;
 }
 
+uint64_t
+bh_snapshot_newest(struct bh_snapshot *snapshot)
+{
+    MDB_envinfo info;
+    return mdb_env_info(snapshot->env, &info) == 0 ? info.me_last_txnid : 0;
+}
+
 static int
 start(struct bh_snapshot *snapshot)
 {

@@ -83,6 +83,13 @@ bool bh_snapshot_replaced(struct bh_snapshot *snapshot);
 enum bh_code bh_snapshot_begin(struct bh_snapshot *snapshot, struct bh_error *err) BH_MUSTCHECK;
 void bh_snapshot_end(struct bh_snapshot *snapshot);
 
+/**
+ * bh_snapshot_newest(snapshot):
+ * Number of the newest committed transaction, seen from outside one: what was
+ * read in a transaction of that number still holds.  0 where it is not known.
+ */
+uint64_t bh_snapshot_newest(struct bh_snapshot *snapshot);
+
 /* Between begin and end: */
 
 /** bh_snapshot_get(snapshot, id, ret_record): false where there is no such tenant. */

@@ -94,10 +94,10 @@ static void
 bytes_are_compared_whole_and_wiped_whole(void **state)
 {
     (void)state;
-    char a[] = "0123456789abcdef", b[] = "0123456789abcdef";
-    for (size_t len = 0; len <= 16; len++) {
+    char a[101] = "0123456789abcdef", b[101] = "0123456789abcdef";
+    for (size_t len = 0; len <= sizeof(a); len++) { /* more than one of its steps, and a rest */
         assert_true(bh_equal_ct(a, b, len));
-        for (size_t bit = 0; bit < 16 * 8; bit++) {
+        for (size_t bit = 0; bit < sizeof(a) * 8; bit++) {
             b[bit / 8] ^= (char)(1 << bit % 8);
             assert_int_equal(bh_equal_ct(a, b, len), bit / 8 >= len);
             b[bit / 8] ^= (char)(1 << bit % 8);
