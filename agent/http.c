@@ -40,7 +40,9 @@ static bool
 add_headers(struct bh_http *http, const char *token)
 {
     char line[1024];
-    bool ok = add_header(http, "Content-Type: application/json") && add_header(http, "Expect:");
+    /* The last one says to the feed that this agent knows documents (doc/contract/feed.md). */
+    bool ok = add_header(http, "Content-Type: application/json") && add_header(http, "Expect:") &&
+              add_header(http, "Bulkhead-Feed: documents");
     if (ok && token) {
         ok = (size_t)snprintf(line, sizeof(line), "Authorization: Bearer %s", token) <
                  sizeof(line) &&

@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "core/str.h"
 
-#define BH_LINE_MAX 65536
+#define BH_LINE_MAX (512 << 10) /* a document of 64 KiB whose bytes are all escaped */
 
 struct bh_lines {
     size_t len; /* of the line that is not complete yet */

@@ -88,6 +88,7 @@ struct bh_request {
     const struct bh_json *json; /* of a route with a body */
     const char *if_match;       /* header, or NULL */
     const char *if_none_match;  /* header, or NULL */
+    const char *feed;           /* header Bulkhead-Feed, or NULL */
     const char *authorization;  /* header, or NULL */
     bool authorization_twice;
     bool too_large;                /* the body exceeds BH_BODY_MAX */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "control/api/api.h"
+#include "control/api/feedline.h"
 #include "control/api/hub.h"
 #include "control/api/page.h"
 #include "control/api/write.h"
@@ -41,8 +42,19 @@ gone(struct bh_error *err, const char *why)
     return bh_hint(err, "GET /v1/feed/snapshot, then follow the feed from its seq");
 }
 
+/* What the agent gets: a reader that does not say so knows no documents. */
+static struct bh_feed_scope
+scope_of(const struct bh_request *request)
+{
+    return (struct bh_feed_scope){
+        .cell = request->principal.cell,
+        .documents = request->feed != NULL && strcmp(request->feed, "documents") == 0,
+    };
+}
+
 BH_HANDLER(bh_feed_get)
 {
+    const struct bh_feed_scope scope = scope_of(request);
     const char *after = bh_query_get(&request->query, "after");
     char incarnation[BH_UID_TEXT];
     struct position position;
@@ -59,22 +71,20 @@ BH_HANDLER(bh_feed_get)
     BH_TRY(bh_feed_head(request->db, incarnation, &head, err));
     if (!bh_str_is(position.incarnation, incarnation))
         return gone(err, "the feed has begun anew");
-    code = bh_feed_read(
-        request->db, request->arena, request->principal.cell, position.seq, 1, &rows, &count, err);
+    code = bh_feed_read(request->db, request->arena, &scope, position.seq, 1, &rows, &count, err);
     if (code == BH_E_GONE)
         return gone(err, "the position is not in the feed");
     BH_TRY(code);
     reply->content_type = NDJSON;
     if (request->head)
         return BH_OK;
-    return bh_stream_new(
-        request->hub, request->principal.cell, incarnation, position.seq, &reply->stream, err);
+    return bh_stream_new(request->hub, &scope, incarnation, position.seq, &reply->stream, err);
 }
 
 /* The snapshot is spooled to an unlinked file, so that a slow reader holds no transaction open. */
 struct spool {
     FILE *file;
-    struct bh_arena *arena;
+    struct bh_buf line;
     char incarnation[BH_UID_TEXT];
     int64_t seq;
     bool begun;
@@ -97,9 +107,9 @@ spool_row(void *arg, const struct bh_feed_row *row)
     struct spool *spool = arg;
 
     begin_spool(spool);
-    if (fprintf(spool->file, "{\"seq\":%lld,\"no\":%d,\"version\":%lld,\"record\":%s}\n",
-            (long long)row->seq, (int)row->no, (long long)row->version,
-            row->record == NULL ? "null" : row->record) < 0)
+    bh_buf_reset(&spool->line);
+    bh_feed_line(&spool->line, NULL, row);
+    if (!bh_buf_ok(&spool->line) || fwrite(spool->line.data, spool->line.len, 1, spool->file) != 1)
         spool->failed = true;
     return !spool->failed;
 }
@@ -127,13 +137,15 @@ open_spool(const struct bh_request *request, struct spool *spool, struct bh_erro
 
 BH_HANDLER(bh_feed_snapshot_get)
 {
-    struct spool spool = {.arena = request->arena};
+    const struct bh_feed_scope scope = scope_of(request);
+    struct spool spool = {.seq = 0};
     enum bh_code code;
 
+    bh_buf_init_arena(&spool.line, request->arena, BH_FEED_LINE_MAX);
     BH_TRY(open_spool(request, &spool, err));
     bh_db_patience(request->db, SNAPSHOT_PATIENCE_MS);
-    code = bh_feed_snapshot(request->db, request->principal.cell, spool.incarnation, &spool.seq,
-        spool_row, &spool, err);
+    code = bh_feed_snapshot(
+        request->db, &scope, spool.incarnation, &spool.seq, spool_row, &spool, err);
     if (code == BH_OK) {
         begin_spool(&spool);
         if (fflush(spool.file) != 0 || spool.failed)

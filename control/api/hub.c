@@ -9,15 +9,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control/api/feedline.h"
 #include "control/api/log.h"
 #include "control/api/stream.h"
-#include "control/api/write.h"
 #include "control/registry/registry.h"
 
 #define HEARTBEAT_MS 5000
 #define RECONNECT_MS 500
 #define PATIENCE_MS 10000
 #define BATCH_ROWS 500
+#define BATCH_FULL ((size_t)1 << 20) /* documents are large: the others come in the next batch */
 #define BATCH_BYTES ((size_t)8 << 20)
 
 /* Where the feed stood when a round began. */
@@ -37,21 +38,6 @@ clock_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void
-write_row(struct bh_buf *out, const char *incarnation, const struct bh_feed_row *row)
-{
-    struct bh_writer w = {.buf = out};
-
-    bh_write_open(&w, NULL, '{');
-    bh_write_text(&w, "incarnation", incarnation);
-    bh_write_int(&w, "seq", row->seq);
-    bh_write_int(&w, "no", row->no);
-    bh_write_int(&w, "version", row->version);
-    bh_write_raw(&w, "record", row->record);
-    bh_write_close(&w, '}');
-    bh_buf_putc(out, '\n');
-}
-
 static enum bh_code
 read_rows(struct bh_hub *hub, struct bh_stream *stream, struct round *round, struct bh_buf *out,
     struct bh_error *err)
@@ -59,15 +45,16 @@ read_rows(struct bh_hub *hub, struct bh_stream *stream, struct round *round, str
     struct bh_feed_row *rows;
     size_t count;
 
-    BH_TRY(bh_feed_read(
-        hub->db, out->arena, stream->cell, stream->seq, BATCH_ROWS, &rows, &count, err));
-    for (size_t i = 0; i < count; i++)
-        write_row(out, round->incarnation, &rows[i]);
+    const struct bh_feed_scope scope = {stream->cell, stream->documents};
+    BH_TRY(bh_feed_read(hub->db, out->arena, &scope, stream->seq, BATCH_ROWS, &rows, &count, err));
+    size_t taken = 0;
+    while (taken < count && out->len < BATCH_FULL)
+        bh_feed_line(out, round->incarnation, &rows[taken++]);
     if (!bh_buf_ok(out))
         return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
-    if (count > 0)
-        stream->seq = rows[count - 1].seq;
-    if (count == BATCH_ROWS) {
+    if (taken > 0)
+        stream->seq = rows[taken - 1].seq;
+    if (taken < count || count == BATCH_ROWS) {
         round->more = true;
         return BH_OK;
     }
@@ -85,7 +72,7 @@ beat(struct bh_stream *stream, const struct round *round, struct bh_buf *out)
         return;
     bh_buf_printf(out, "{\"head\":%lld}\n", (long long)head);
     stream->beat_ms = round->now_ms + HEARTBEAT_MS;
-    stream->seq = head; /* no row of this cell lies between */
+    stream->seq = head; /* no row for this reader lies between */
 }
 
 /* Give one stream what is new.  Fails only where the registry does. */

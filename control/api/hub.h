@@ -12,6 +12,7 @@
 #include <microhttpd.h>
 #include <stdint.h>
 
+#include "control/registry/registry.h"
 #include "core/error.h"
 #include "core/tenant.h"
 
@@ -29,11 +30,12 @@ void bh_hub_close(struct bh_hub *hub);
 void bh_hub_free(struct bh_hub *hub);
 
 /**
- * bh_stream_new(hub, cell, incarnation, after, err, ret_stream):
- * A stream of the rows of ${cell} after ${after} in ${incarnation}.
+ * bh_stream_new(hub, scope, incarnation, after, ret_stream, err):
+ * A stream of the rows of ${scope} (copied) after ${after} in ${incarnation}.
  */
-enum bh_code bh_stream_new(struct bh_hub *hub, const char *cell, const char *incarnation,
-    int64_t after, struct bh_stream **ret_stream, struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_stream_new(struct bh_hub *hub, const struct bh_feed_scope *scope,
+    const char *incarnation, int64_t after, struct bh_stream **ret_stream,
+    struct bh_error *err) BH_MUSTCHECK;
 
 /** bh_stream_drop(stream): its request is over. */
 void bh_stream_drop(struct bh_stream *stream);

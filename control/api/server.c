@@ -170,6 +170,7 @@ begin(struct bh_exchange *x, const char *method)
     x->request.authorization = header(x, "Authorization");
     x->request.if_match = header(x, "If-Match");
     x->request.if_none_match = header(x, "If-None-Match");
+    x->request.feed = header(x, "Bulkhead-Feed");
     (void)MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_authorization, &count);
     x->request.authorization_twice = count > 1;
     if (length != NULL)

@@ -19,13 +19,13 @@ bh_hub_kick(struct bh_hub *hub)
 }
 
 enum bh_code
-bh_stream_new(struct bh_hub *hub, const char *cell, const char *incarnation, int64_t after,
-    struct bh_stream **ret_stream, struct bh_error *err)
+bh_stream_new(struct bh_hub *hub, const struct bh_feed_scope *scope, const char *incarnation,
+    int64_t after, struct bh_stream **ret_stream, struct bh_error *err)
 {
     struct bh_stream *stream = calloc(1, sizeof(*stream));
 
     if (stream != NULL)
-        stream->cell = strdup(cell);
+        stream->cell = strdup(scope->cell);
     if (stream == NULL || stream->cell == NULL) {
         free(stream);
         return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
@@ -33,6 +33,7 @@ bh_stream_new(struct bh_hub *hub, const char *cell, const char *incarnation, int
     stream->hub = hub;
     stream->refs = 1;
     stream->seq = after;
+    stream->documents = scope->documents;
     memcpy(stream->incarnation, incarnation, BH_UID_TEXT);
     (void)pthread_mutex_lock(&hub->lock);
     stream->ended = hub->stop;

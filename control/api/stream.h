@@ -16,6 +16,7 @@ struct bh_stream {
     struct bh_stream *next;
     unsigned refs; /* the request's and the watcher's */
     char *cell;
+    bool documents; /* its reader knows them */
     char incarnation[BH_UID_TEXT];
     int64_t seq;     /* the last row that was put into data; the watcher's own */
     int64_t beat_ms; /* when the next heartbeat is due; the watcher's own */

@@ -71,6 +71,13 @@ bh_number(int64_t value)
     return number;
 }
 
+/* A boolean as the text of a parameter. */
+static inline const char *
+bh_flag(bool value)
+{
+    return value ? "true" : "false";
+}
+
 /* µs since the epoch of a timestamptz column. */
 #define BH_SQL_US(column) "(extract(epoch from " column ") * 1000000)::bigint"
 

@@ -23,15 +23,35 @@ bh_feed_head(
     return BH_OK;
 }
 
+#define COLUMNS "seq, no, version, record, document, body"
+
+/* Borrowed from ${r}. */
+static const char *
+text_of(const PGresult *r, int row, int column)
+{
+    return bh_db_null(r, row, column) ? NULL : PQgetvalue(r, row, column);
+}
+
 static void
-read_row(const PGresult *r, int row, const char *record, struct bh_feed_row *ret_row)
+read_row(const PGresult *r, int row, struct bh_feed_row *ret_row)
 {
     *ret_row = (struct bh_feed_row){
         .seq = bh_db_int(r, row, 0),
         .no = (int32_t)bh_db_int(r, row, 1),
         .version = bh_db_int(r, row, 2),
-        .record = record,
+        .record = text_of(r, row, 3),
+        .document = text_of(r, row, 4),
+        .body = text_of(r, row, 5),
     };
+}
+
+/* A borrowed text into ${arena}; false: no memory. */
+static bool
+keep(struct bh_arena *arena, const char **text)
+{
+    if (*text)
+        *text = bh_arena_strdup(arena, *text);
+    return *text != NULL;
 }
 
 static enum bh_code
@@ -41,10 +61,12 @@ copy_rows(struct bh_arena *arena, const PGresult *result, struct bh_feed_row **r
     int count = PQntuples(result);
     struct bh_feed_row *rows = bh_arena_zalloc(arena, (size_t)(count + 1) * sizeof(*rows));
     for (int i = 0; rows && i < count; i++) {
-        const char *record = bh_db_text(result, i, 3, arena);
-        if (!record && !bh_db_null(result, i, 3))
+        read_row(result, i, &rows[i]);
+        bool kept = (!rows[i].record || keep(arena, &rows[i].record)) &&
+                    (!rows[i].document || keep(arena, &rows[i].document)) &&
+                    (!rows[i].body || keep(arena, &rows[i].body));
+        if (!kept)
             return bh_fail(err, BH_E_NO_MEMORY, "no memory for the feed");
-        read_row(result, i, record, &rows[i]);
     }
     if (!rows)
         return bh_fail(err, BH_E_NO_MEMORY, "no memory for the feed");
@@ -69,14 +91,15 @@ check_position(struct bh_db *db, int64_t after, struct bh_error *err)
 }
 
 enum bh_code
-bh_feed_read(struct bh_db *db, struct bh_arena *arena, const char *cell, int64_t after, int limit,
-    struct bh_feed_row **ret_rows, size_t *ret_count, struct bh_error *err)
+bh_feed_read(struct bh_db *db, struct bh_arena *arena, const struct bh_feed_scope *scope,
+    int64_t after, int limit, struct bh_feed_row **ret_rows, size_t *ret_count,
+    struct bh_error *err)
 {
     PGresult *result;
     BH_TRY(bh_db_run(db, &result, err,
-        "SELECT seq, no, version, record FROM feed WHERE cell = $1 AND seq > $2"
-        " ORDER BY seq LIMIT $3",
-        cell, bh_number(after).text, bh_number(limit).text));
+        "SELECT " COLUMNS " FROM feed WHERE (cell = $1 OR cell IS NULL) AND seq > $2"
+        " AND (document IS NULL OR $4) ORDER BY seq LIMIT $3",
+        scope->cell, bh_number(after).text, bh_number(limit).text, bh_flag(scope->documents)));
     enum bh_code code = check_position(db, after, err);
     if (code == BH_OK)
         code = copy_rows(arena, result, ret_rows, err);
@@ -88,11 +111,18 @@ bh_feed_read(struct bh_db *db, struct bh_arena *arena, const char *cell, int64_t
 
 /* ---- prune ---- */
 
-/* Whoever reads on from before such a row gets the newer one of the same tenant. */
+/* A newer row of the same tenant, of the same document. */
+#define NEWER_RECORD                                                                               \
+    "EXISTS (SELECT FROM feed n WHERE n.no = f.no AND n.cell = f.cell AND n.seq > f.seq)"
+#define NEWER_DOCUMENT                                                                             \
+    "EXISTS (SELECT FROM feed n WHERE n.document = f.document"                                     \
+    " AND n.cell IS NOT DISTINCT FROM f.cell AND n.seq > f.seq)"
+
+/* Whoever reads on from before such a row gets the newer one. */
 static const char replaced_sql[] =
     "WITH away AS (DELETE FROM feed WHERE seq IN (SELECT f.seq FROM feed f"
-    "  WHERE f.at < now() - interval '1 day'"
-    "  AND EXISTS (SELECT FROM feed n WHERE n.no = f.no AND n.cell = f.cell AND n.seq > f.seq)"
+    "  WHERE f.at < now() - interval '1 day' AND CASE WHEN f.document IS NULL"
+    "   THEN " NEWER_RECORD " ELSE " NEWER_DOCUMENT " END"
     "  ORDER BY f.seq LIMIT 20000) RETURNING seq) SELECT count(*) FROM away";
 
 /* A number that is gone is never given again, so nothing is compared with its tombstone any more.
@@ -104,12 +134,20 @@ static const char gone_sql[] =
     " head AS (UPDATE feed_head SET pruned = greatest(pruned, (SELECT max(seq) FROM away))"
     "  WHERE EXISTS (SELECT FROM away)) SELECT count(*) FROM away";
 
+/* The version of a document is its seq: one that comes back is newer than whatever a reader keeps.
+ */
+static const char gone_document_sql[] =
+    "WITH away AS (DELETE FROM feed f WHERE f.document IS NOT NULL AND f.body IS NULL"
+    "  AND f.at < now() - interval '30 days' AND NOT " NEWER_DOCUMENT " RETURNING f.seq),"
+    " head AS (UPDATE feed_head SET pruned = greatest(pruned, (SELECT max(seq) FROM away))"
+    "  WHERE EXISTS (SELECT FROM away)) SELECT count(*) FROM away";
+
 enum bh_code
 bh_feed_prune(struct bh_db *db, int64_t *ret_pruned, struct bh_error *err)
 {
-    const char *const statements[] = {replaced_sql, gone_sql};
+    const char *const statements[] = {replaced_sql, gone_sql, gone_document_sql};
     int64_t pruned = 0;
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++) {
         PGresult *r;
         BH_TRY(bh_db_run(db, &r, err, statements[i]));
         pruned += bh_db_int(r, 0, 0);
@@ -124,9 +162,13 @@ bh_feed_prune(struct bh_db *db, int64_t *ret_pruned, struct bh_error *err)
 #define SNAPSHOT_BATCH "1000"
 
 static const char declare_sql[] =
-    "DECLARE walk NO SCROLL CURSOR FOR SELECT seq, no, version, record FROM"
-    " (SELECT DISTINCT ON (no) seq, no, version, record, cell FROM feed ORDER BY no, seq DESC) f"
-    " WHERE record IS NOT NULL AND cell = $1 ORDER BY no";
+    "DECLARE walk NO SCROLL CURSOR FOR SELECT " COLUMNS " FROM"
+    " (SELECT DISTINCT ON (no) " COLUMNS ", cell FROM feed WHERE no IS NOT NULL"
+    "  ORDER BY no, seq DESC) r WHERE record IS NOT NULL AND cell = $1"
+    " UNION ALL SELECT " COLUMNS " FROM"
+    " (SELECT DISTINCT ON (document, cell) " COLUMNS " FROM feed"
+    "  WHERE $2 AND document IS NOT NULL AND (cell = $1 OR cell IS NULL)"
+    "  ORDER BY document, cell, seq DESC) d WHERE body IS NOT NULL";
 
 static enum bh_code
 walk(struct bh_db *db, bool (*visit)(void *arg, const struct bh_feed_row *row), void *arg,
@@ -138,7 +180,7 @@ walk(struct bh_db *db, bool (*visit)(void *arg, const struct bh_feed_row *row), 
         more = PQntuples(result) > 0;
         for (int i = 0; more && i < PQntuples(result); i++) {
             struct bh_feed_row row;
-            read_row(result, i, PQgetvalue(result, i, 3), &row);
+            read_row(result, i, &row);
             more = visit(arg, &row);
         }
         PQclear(result);
@@ -147,70 +189,23 @@ walk(struct bh_db *db, bool (*visit)(void *arg, const struct bh_feed_row *row), 
 }
 
 static enum bh_code
-take_snapshot(struct bh_db *db, const char *cell, char ret_incarnation[BH_UID_TEXT],
-    int64_t *ret_seq, bool (*visit)(void *arg, const struct bh_feed_row *row), void *arg,
-    struct bh_error *err)
+take_snapshot(struct bh_db *db, const struct bh_feed_scope *scope,
+    char ret_incarnation[BH_UID_TEXT], int64_t *ret_seq,
+    bool (*visit)(void *arg, const struct bh_feed_row *row), void *arg, struct bh_error *err)
 {
     BH_TRY(bh_db_run(db, NULL, err, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"));
     BH_TRY(bh_feed_head(db, ret_incarnation, ret_seq, err));
-    BH_TRY(bh_db_run(db, NULL, err, declare_sql, cell));
+    BH_TRY(bh_db_run(db, NULL, err, declare_sql, scope->cell, bh_flag(scope->documents)));
     return walk(db, visit, arg, err);
 }
 
 enum bh_code
-bh_feed_snapshot(struct bh_db *db, const char *cell, char ret_incarnation[BH_UID_TEXT],
-    int64_t *ret_seq, bool (*visit)(void *arg, const struct bh_feed_row *row), void *arg,
-    struct bh_error *err)
+bh_feed_snapshot(struct bh_db *db, const struct bh_feed_scope *scope,
+    char ret_incarnation[BH_UID_TEXT], int64_t *ret_seq,
+    bool (*visit)(void *arg, const struct bh_feed_row *row), void *arg, struct bh_error *err)
 {
     BH_TRY(bh_db_begin(db, err));
-    enum bh_code code = take_snapshot(db, cell, ret_incarnation, ret_seq, visit, arg, err);
+    enum bh_code code = take_snapshot(db, scope, ret_incarnation, ret_seq, visit, arg, err);
     bh_db_rollback(db);
     return code;
-}
-
-/* ---- append ---- */
-
-/*
- * The record from the route step on says active; the tenant itself is active
- * once the smoke test passed.  What is not to be served has no record.
- */
-#define RECORD                                                                                     \
-    "CASE WHEN t.state IN ('pending', 'active') THEN jsonb_build_object('id', t.id, 'uid', t.uid," \
-    " 'epoch', t.epoch, 'state', 'active', 'tier', t.tier, 'rate', t.rate, 'burst', t.burst,"      \
-    " 'share', 1000, 'server', t.server, 'database', t.database,"                                  \
-    " 'endpoints', to_jsonb(c.endpoints), 'cell', t.cell) END"
-
-static const char compare_sql[] =
-    "SELECT coalesce(last.seq, 0), last.record IS NOT DISTINCT FROM now.record"
-    " FROM (SELECT " RECORD " AS record"
-    "  FROM tenant t JOIN cell c ON c.name = t.cell WHERE t.no = $1) now"
-    " LEFT JOIN LATERAL (SELECT seq, record FROM feed WHERE no = $1"
-    "  ORDER BY seq DESC LIMIT 1) last ON true";
-
-static const char append_sql[] =
-    "WITH head AS (UPDATE feed_head SET seq = seq + 1 RETURNING seq)"
-    " INSERT INTO feed (seq, no, cell, version, record)"
-    " SELECT head.seq, t.no, t.cell,"
-    "  1 + coalesce((SELECT f.version FROM feed f WHERE f.no = t.no ORDER BY f.seq DESC LIMIT 1), 0),"
-    "  " RECORD " FROM head, tenant t JOIN cell c ON c.name = t.cell WHERE t.no = $1"
-    " RETURNING seq, pg_notify('bulkhead_feed', seq::text)";
-
-enum bh_code
-bh_feed_append(struct bh_db *db, int32_t no, int64_t *ret_seq, struct bh_error *err)
-{
-    PGresult *result;
-    struct bh_number number = bh_number(no);
-    BH_TRY(bh_db_run(db, &result, err, compare_sql, number.text));
-    bool found = PQntuples(result) == 1;
-    bool same = found && PQgetvalue(result, 0, 1)[0] == 't';
-    *ret_seq = found ? bh_db_int(result, 0, 0) : 0;
-    PQclear(result);
-    if (!found)
-        return bh_fail(err, BH_E_INTERNAL, "the feed knows no tenant number %d", no);
-    if (same)
-        return BH_OK;
-    BH_TRY(bh_db_run(db, &result, err, append_sql, number.text));
-    *ret_seq = bh_db_int(result, 0, 0);
-    PQclear(result);
-    return BH_OK;
 }

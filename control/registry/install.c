@@ -93,6 +93,24 @@ update_endpoints(struct bh_db *db, const struct bh_install_seed *seed, const cha
     return code;
 }
 
+/* Records name the policies of tiers from the first tenant on. */
+static enum bh_code
+publish_tiers(struct bh_db *db, struct bh_error *err)
+{
+    PGresult *r;
+    BH_TRY(
+        bh_db_run(db, &r, err, "SELECT 'policy/' || name, edge FROM tier ORDER BY name FOR SHARE"));
+    enum bh_code code = BH_OK;
+    for (int i = 0; code == BH_OK && i < PQntuples(r); i++) {
+        const struct bh_feed_document policy = {
+            .name = PQgetvalue(r, i, 0), .body = PQgetvalue(r, i, 1)};
+        int64_t seq;
+        code = bh_feed_document_append(db, &policy, &seq, err);
+    }
+    PQclear(r);
+    return code;
+}
+
 static enum bh_code
 ensure(struct bh_db *db, const struct bh_install_seed *seed, struct bh_error *err)
 {
@@ -102,7 +120,8 @@ ensure(struct bh_db *db, const struct bh_install_seed *seed, struct bh_error *er
     BH_TRY(array_text(seed->endpoints, &endpoints, err));
     BH_TRY(bh_db_run(db, NULL, err, "SELECT pg_advisory_xact_lock(7470, 2)"));
     BH_TRY(insert_missing(db, seed, storage, err));
-    return update_endpoints(db, seed, storage, err);
+    BH_TRY(update_endpoints(db, seed, storage, err));
+    return publish_tiers(db, err); /* last: tenants are locked before feed_head */
 }
 
 enum bh_code

@@ -150,52 +150,84 @@ enum bh_code bh_operation_resume(struct bh_db *db, struct bh_arena *arena, const
 
 struct bh_feed_row {
     int64_t seq;
-    int32_t no;
+    int32_t no; /* of a tenant's record; 0: the row is a document */
     int64_t version;
-    const char *record; /* JSON text (doc/contract/feed.md), or NULL for a tombstone */
+    const char *record;   /* JSON text (doc/contract/feed.md), or NULL for a tombstone */
+    const char *document; /* its name, or NULL for a record */
+    const char *body;     /* JSON text, or NULL for a tombstone */
 };
 
 /** bh_feed_head(db, ret_incarnation, ret_seq, err): where the feed stands. */
 enum bh_code bh_feed_head(struct bh_db *db, char ret_incarnation[BH_UID_TEXT], int64_t *ret_seq,
     struct bh_error *err) BH_MUSTCHECK;
 
+/* Who reads: rows of ${cell}, and of every cell; without ${documents} records only. */
+struct bh_feed_scope {
+    const char *cell;
+    bool documents;
+};
+
 /**
- * bh_feed_read(db, arena, cell, after, limit, ret_rows, ret_count, err):
- * Rows of ${cell} with seq > ${after}, in order; of a tenant's rows those that a
- * newer one replaces may be missing.  BH_E_GONE where ${after} lies beyond the
+ * bh_feed_read(db, arena, scope, after, limit, ret_rows, ret_count, err):
+ * Rows of ${scope} with seq > ${after}, in order; of the rows of a tenant or document
+ * those that a newer one replaces may be missing.  BH_E_GONE where ${after} lies beyond the
  * head, or before a tombstone that was pruned.
  */
-enum bh_code bh_feed_read(struct bh_db *db, struct bh_arena *arena, const char *cell, int64_t after,
-    int limit, struct bh_feed_row **ret_rows, size_t *ret_count, struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_feed_read(struct bh_db *db, struct bh_arena *arena,
+    const struct bh_feed_scope *scope, int64_t after, int limit, struct bh_feed_row **ret_rows,
+    size_t *ret_count, struct bh_error *err) BH_MUSTCHECK;
 
 /**
  * bh_feed_prune(db, ret_pruned, err):
- * Delete rows older than a day that a newer one of the same tenant replaces,
- * and tombstones older than a month of tenants that are gone.
+ * Delete rows older than a day that a newer one of the same tenant or document replaces,
+ * and tombstones older than a month of tenants that are gone, and of documents.
  */
 enum bh_code bh_feed_prune(
     struct bh_db *db, int64_t *ret_pruned, struct bh_error *err) BH_MUSTCHECK;
 
 /**
- * bh_feed_snapshot(db, cell, ret_incarnation, ret_seq, visit, arg, err):
- * The newest row of every tenant of ${cell} that has a record, with the seq
- * that they are true at (one consistent view).  ${visit} gets each row after
- * incarnation and seq were written; it stops the walk by returning false.
+ * bh_feed_snapshot(db, scope, ret_incarnation, ret_seq, visit, arg, err):
+ * The newest row of every document, and of every tenant, of ${scope} that has a record, with
+ * the seq that they are true at (one consistent view).  ${visit} gets each row, whose texts
+ * it borrows, after incarnation and seq were written; it stops the walk by returning false.
  */
-enum bh_code bh_feed_snapshot(struct bh_db *db, const char *cell, char ret_incarnation[BH_UID_TEXT],
-    int64_t *ret_seq, bool (*visit)(void *arg, const struct bh_feed_row *row), void *arg,
+enum bh_code bh_feed_snapshot(struct bh_db *db, const struct bh_feed_scope *scope,
+    char ret_incarnation[BH_UID_TEXT], int64_t *ret_seq,
+    bool (*visit)(void *arg, const struct bh_feed_row *row), void *arg,
     struct bh_error *err) BH_MUSTCHECK;
 
 /**
  * bh_feed_append(db, no, ret_seq, err):
  * Append the current record of tenant ${no} (its tombstone where it is neither
- * pending nor active) *inside the caller's transaction*, as its last statement
- * before COMMIT, and NOTIFY bulkhead_feed.  Where the newest row says the same
+ * pending nor active), and its own policy `policy/t<no>` where it states something,
+ * *inside the caller's transaction*, as its last statements before COMMIT, and
+ * NOTIFY bulkhead_feed.  Where the newest row says the same
  * already, none is added.  ${ret_seq}: of the row that says it, 0 where nothing
  * was ever said.  The caller holds the tenant's row.
  */
 enum bh_code bh_feed_append(
     struct bh_db *db, int32_t no, int64_t *ret_seq, struct bh_error *err) BH_MUSTCHECK;
+
+#define BH_FEED_NAME_MAX 255   /* bytes of a document's name */
+#define BH_FEED_BODY_MAX 65536 /* bytes of its body */
+
+/* A document of the feed (doc/contract/feed.md). */
+struct bh_feed_document {
+    const char *name; /* "policy/gold", at most 255 bytes */
+    const char *cell; /* who gets it; NULL: every cell.  Always the same for one name */
+    const char *body; /* JSON text of at most 64 KiB, never secret; NULL: its tombstone */
+};
+
+/**
+ * bh_feed_document_append(db, document, ret_seq, err):
+ * Append ${document} *inside the caller's transaction*, among its last statements before COMMIT
+ * (it locks feed_head, the last lock of all), and NOTIFY bulkhead_feed.  Its version is the
+ * row's seq.  Where the newest row says the same already (or a tombstone is asked for what never
+ * was), none is added; ${ret_seq} as of bh_feed_append.  The caller holds a lock under which
+ * nobody else appends this name.  BH_E_TOO_LARGE, BH_E_INTERNAL for a name that cannot be.
+ */
+enum bh_code bh_feed_document_append(struct bh_db *db, const struct bh_feed_document *document,
+    int64_t *ret_seq, struct bh_error *err) BH_MUSTCHECK;
 
 /* ---- agents, keys, usage, principals (agent.c keyring.c usage.c principal.c) ---- */
 

@@ -23,6 +23,7 @@ from ports import Ports
 PORTS = Ports()
 MASTER = bytes(range(32))
 OPERATOR, AGENT, OTHER_AGENT = "operator-token-1", "agent-token-1", "agent-token-2"
+KNOWS_DOCUMENTS = {"Bulkhead-Feed": "documents"}
 INSTALL_UID = "01930000-0000-7000-8000-000000000001"
 CELL_UID = "01930000-0000-7000-8000-0000000000a1"
 SERVER_UID = "01930000-0000-7000-8000-0000000000b1"
@@ -109,16 +110,22 @@ class Api:
                 answer += chunk
             return answer
 
-    def feed(self, after, token=AGENT):
-        return Feed(self.port, after, token)
+    def feed(self, after, token=AGENT, documents=False):
+        return Feed(self.port, after, token, documents)
+
+    def snapshot(self, token=AGENT, documents=True):
+        """The feed's snapshot: its lines."""
+        answer = self.call("GET", "/v1/feed/snapshot", token=token, headers=KNOWS_DOCUMENTS if documents else {})
+        return [json.loads(line) for line in answer.body.splitlines()]
 
 
 class Feed:
     """An open stream of the feed."""
 
-    def __init__(self, port, after, token):
+    def __init__(self, port, after, token, documents=False):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        self.connection.request("GET", f"/v1/feed?after={after}", headers={"Authorization": f"Bearer {token}"})
+        self.connection.request("GET", f"/v1/feed?after={after}", headers={
+            "Authorization": f"Bearer {token}", **(KNOWS_DOCUMENTS if documents else {})})
         self.response = self.connection.getresponse()
 
     def line(self):
@@ -228,6 +235,15 @@ class Registry:
                  note AS (SELECT pg_notify('bulkhead_feed', ''))
             SELECT seq FROM row, note""", args=(no, no, record))[0][0]
         return seq, time.monotonic()
+
+    def append_document(self, name, body, cell):
+        """The same of a document (cell None: of every cell); its seq."""
+        return self.admin("""
+            WITH head AS (UPDATE feed_head SET seq = seq + 1 RETURNING seq),
+                 row AS (INSERT INTO feed (seq, cell, version, document, body)
+                         SELECT seq, %s, seq, %s, %s FROM head RETURNING seq),
+                 note AS (SELECT pg_notify('bulkhead_feed', ''))
+            SELECT seq FROM row, note""", args=(cell, name, body))[0][0]
 
     def head(self):
         """`<incarnation>.<seq>` of now."""

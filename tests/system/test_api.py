@@ -18,6 +18,7 @@ import uuid
 import pytest
 
 import bhtoken
+from pgserver import wait_for
 from apifix import AGENT, CELL_UID, INSTALL_UID, MASTER, OPERATOR, OTHER_AGENT, SERVER_UID, Api, Registry
 
 NAMES = (f"t{n}" for n in itertools.count(1))
@@ -704,6 +705,50 @@ def test_feed_long_backlog(api, registry):
     registry.admin("DELETE FROM feed WHERE no > 100000")
 
 
+def test_feed_documents(api, registry):
+    """Documents travel among the records: JSON text in a string, of one cell or of all, null is a tombstone."""
+    begin = registry.head()
+    seqs = [registry.append_document(*row) for row in (
+        ("test/a", '{"text": "\\u00e9 \\"x\\""}', None), ("test/b", "{}", "alpha"), ("test/c", "{}", "main"),
+        ("test/a", '{"n":2}', None), ("test/b", None, "alpha"))]
+    with contextlib.closing(api.feed(begin, documents=True)) as feed, \
+            contextlib.closing(api.feed(begin, OTHER_AGENT, True)) as other, \
+            contextlib.closing(api.feed(begin)) as old:
+        assert old.line() == {"head": seqs[-1]}  # who does not say that it knows documents gets none
+        rows = [feed.line() for _ in range(4)]
+        assert [list(row) for row in rows] == [["incarnation", "seq", "document", "version", "body"]] * 4
+        assert [(row["seq"], row["document"], row["body"]) for row in rows] == [
+            (seqs[0], "test/a", '{"text": "\\u00e9 \\"x\\""}'), (seqs[1], "test/b", "{}"),
+            (seqs[3], "test/a", '{"n":2}'), (seqs[4], "test/b", None)]
+        assert rows[2]["version"] > rows[0]["version"]
+        assert [(row["document"], row["seq"]) for row in (other.line() for _ in range(3))] == [
+            ("test/a", seqs[0]), ("test/c", seqs[2]), ("test/a", seqs[3])]
+
+    def snapshot(token):
+        rows = [line for line in api.snapshot(token)[1:] if line.get("document", "").startswith("test/")]
+        assert all(list(row) == ["seq", "document", "version", "body"] for row in rows)
+        return {row["document"]: row["body"] for row in rows}
+    assert snapshot(AGENT) == {"test/a": '{"n":2}'}
+    assert snapshot(OTHER_AGENT) == {"test/a": '{"n":2}', "test/c": "{}"}
+    assert not any("document" in line for line in api.snapshot(documents=False))
+
+
+def test_feed_of_many_large_documents(api, registry):
+    """The largest body, of bytes that are all escaped, and more of them than one batch holds."""
+    begin, body = registry.head(), '"' * 65536
+    seqs = [registry.append_document(f"test/large{n}", body, "alpha") for n in range(40)]
+    with contextlib.closing(api.feed(begin, documents=True)) as feed:
+        rows = [feed.row() for _ in range(40)]
+    assert [row["seq"] for row in rows] == seqs
+    assert all(row["body"] == body for row in rows)
+    assert sum(line.get("body") == body for line in api.snapshot()) == 40
+    registry.admin("DELETE FROM feed WHERE document LIKE 'test/large%'")
+
+
+def test_feed_has_the_policies_of_tiers(api):
+    assert [line["body"] for line in api.snapshot() if line.get("document") == "policy/standard"] == ["{}"]
+
+
 def test_feed_slow_reader(api, registry):
     """Who does not read holds up nobody, and gets all when it reads on."""
     begin = registry.head()
@@ -768,8 +813,22 @@ def test_old_rows_of_the_feed_are_pruned(api, registry, tenant, name):
     problem(api.call("GET", f"/v1/feed?after={incarnation}.{old[2] - 1}", token=AGENT), 410, "gone")
     with contextlib.closing(api.feed(f"{incarnation}.{old[2]}")) as feed:
         assert feed.row()["seq"] == old[4]
-    lines = api.call("GET", "/v1/feed/snapshot", token=AGENT).body.splitlines()[1:]
-    assert [json.loads(line)["record"]["id"] for line in lines if json.loads(line)["no"] in (701, 702, tenant["no"])] == ["d"]
+    lines = api.snapshot(documents=False)[1:]
+    assert [line["record"]["id"] for line in lines if line["no"] in (701, 702, tenant["no"])] == ["d"]
+
+
+def test_old_rows_of_documents_are_pruned(api, registry):
+    begin = registry.head()
+    old = [registry.append_document(name, body, None) for name, body in (
+        ("old/kept", "1"), ("old/kept", "2"), ("old/gone", "1"), ("old/gone", None))]
+    registry.admin("UPDATE feed SET at = now() - interval '40 days' WHERE seq = ANY(%s)", args=(old,))
+    pruning = Api(registry)
+    try:
+        wait_for(lambda: "rows of the feed" in pruning.log.read_text(), "nothing was pruned")
+    finally:
+        pruning.close()
+    assert registry.admin("SELECT seq FROM feed WHERE document LIKE 'old/%%'", args=()) == [(old[1],)]
+    problem(api.call("GET", f"/v1/feed?after={begin}", token=AGENT), 410, "gone")
 
 
 def test_new_incarnation_ends_the_streams(api, registry):

@@ -47,7 +47,7 @@ def test_onboarding_makes_schema_roles_route(plant, daemon):
     record = plant.registry("SELECT record FROM feed WHERE no = %s", (tenant["no"],))[0][0]
     assert record == {"id": "made", "uid": tenant["uid"], "epoch": 1, "state": "active", "tier": "standard",
                       "rate": 7, "burst": 9, "share": 1000, "server": "main", "database": "shared1",
-                      "endpoints": ["127.0.0.1:7090"], "cell": "main"}
+                      "endpoints": ["127.0.0.1:7090"], "cell": "main", "policy": "standard"}
     assert daemon.offboard("made")["state"] == "succeeded"
 
 
