@@ -43,6 +43,8 @@ struct bh_edge_main {
     ngx_str_t cell;        /* whose tenants are served here; empty: of all */
     ngx_str_t base_domain; /* lower case, no dots at the ends */
     ngx_uint_t in_flight;  /* requests of one tenant at once, all workers together */
+    ngx_msec_t hold_ms;    /* how long requests of a tenant wait that is being moved */
+    ngx_uint_t hold_max;   /* how many of one tenant, in each worker */
 };
 
 enum bh_edge_mode { BH_EDGE_OFF, BH_EDGE_OBSERVE, BH_EDGE_ON };
@@ -113,6 +115,13 @@ struct bh_edge_ctx {
     ngx_str_t path;        /* normalised, behind any prefix: what routes are compared with */
     off_t body_bytes;      /* of the request that were read, where the route bounds them */
     uint64_t begun_ns;     /* CLOCK_MONOTONIC; its header was complete */
+    uint64_t txn;          /* of the snapshot that the tenant was read from */
+    uint64_t generation;   /* of the snapshot file */
+    /* while its tenant is being moved: hold.c */
+    struct bh_edge_waiting *waiting; /* in whose queue it is; NULL: it does not wait */
+    ngx_queue_t hold;
+    ngx_http_request_t *held; /* NULL: it never waited */
+    ngx_msec_t hold_until;
     /* while it runs: stream.c */
     ngx_queue_t stream;
     ngx_http_request_t *request; /* NULL: not in the queue */
@@ -199,6 +208,14 @@ void *bh_edge_keep(size_t size);
  * BH_E_NOT_READY with a reason, BH_E_TENANT_*, BH_E_BAD_REQUEST.
  */
 enum bh_code bh_edge_resolve(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
+
+/**
+ * bh_edge_resolve_again(r, ctx, ret_reason):
+ * Look at the tenant once more, where anything was committed since; its route
+ * too.  Fails as bh_edge_resolve and bh_edge_route do.
+ */
+enum bh_code bh_edge_resolve_again(
     ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
 
 /* ---- tenant.c ---- */
@@ -311,11 +328,32 @@ ngx_table_elt_t *bh_edge_header_out(ngx_http_request_t *r, const char *name, ngx
 void bh_edge_stream_begin(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
 void bh_edge_stream_end(struct bh_edge_ctx *ctx);
 
+/** bh_edge_counters_follow(ctx): where the counters file was replaced: count it in the new one. */
+void bh_edge_counters_follow(struct bh_edge_ctx *ctx);
+
 /** bh_edge_streams_follow(): new files are open: what runs is counted in them from here on. */
 void bh_edge_streams_follow(void);
 
 /** bh_edge_stream_count(r, ctx): count the bytes that passed since the last call. */
 void bh_edge_stream_count(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
+
+/* ---- hold.c ---- */
+
+/**
+ * bh_edge_hold(r, ctx, ret_reason):
+ * Let the request wait until its tenant is moving no more; then the phases go
+ * on with the handler that called.  BH_OK: it waits, return NGX_AGAIN.
+ * BH_E_NOT_READY with a reason and a Retry-After where it waited long enough, or
+ * too many do.
+ */
+enum bh_code bh_edge_hold(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
+
+/** bh_edge_hold_end(ctx): it waits no more; nothing where it does not. */
+void bh_edge_hold_end(struct bh_edge_ctx *ctx);
+
+/** bh_edge_hold_set(cf, cmd, conf): the directive `bulkhead_hold <time> <requests>`. */
+char *bh_edge_hold_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* ---- inflight.c ---- */
 

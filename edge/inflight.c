@@ -43,6 +43,7 @@ static void
 count(struct bh_edge_ctx *ctx)
 {
     ctx->in_flight = NULL;
+    bh_edge_counters_follow(ctx);
     if (bh_edge.inflight != NULL && ctx->counters == bh_edge.counters) {
         ctx->in_flight =
             bh_inflight_enter(bh_edge.inflight, bh_inflight_index(ctx->counters, ctx->slot));

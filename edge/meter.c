@@ -141,5 +141,6 @@ bh_edge_meter(ngx_http_request_t *r)
     add_times(r, ctx);
     bh_edge_stream_end(ctx);
     bh_edge_inflight_leave(ctx);
+    bh_edge_hold_end(ctx);
     return NGX_OK;
 }

@@ -11,6 +11,8 @@ create_main(ngx_conf_t *cf)
     struct bh_edge_main *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
     if (conf != NULL) {
         conf->in_flight = NGX_CONF_UNSET_UINT;
+        conf->hold_ms = NGX_CONF_UNSET_MSEC;
+        conf->hold_max = NGX_CONF_UNSET_UINT;
     }
     return conf;
 }
@@ -21,6 +23,8 @@ init_main(ngx_conf_t *cf, void *data)
     struct bh_edge_main *conf = data;
     (void)cf;
     ngx_conf_init_uint_value(conf->in_flight, 1024);
+    ngx_conf_init_msec_value(conf->hold_ms, 5000);
+    ngx_conf_init_uint_value(conf->hold_max, 1000);
     return NGX_CONF_OK;
 }
 
@@ -161,6 +165,8 @@ static ngx_command_t commands[] = {
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, cell), NULL},
     {ngx_string("bulkhead_base_domain"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_base_domain,
         NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
+    {ngx_string("bulkhead_hold"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, bh_edge_hold_set,
+        NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("bulkhead_in_flight"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_num_slot,
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, in_flight), &in_flight_bounds},
     {ngx_string("bulkhead_problem"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_problem, 0, 0, NULL},
@@ -294,6 +300,34 @@ admit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
     return ctx->observed || bh_edge_headers_inject(r, ctx, token) ? BH_OK : BH_E_NO_MEMORY;
 }
 
+/* Only who may come in waits, and comes by here again: what it was let in with is made anew. */
+static enum bh_code
+wait_for_move(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
+{
+    struct bh_str token;
+    BH_TRY(authenticate(r, ctx, &token, ret_reason));
+    BH_TRY(bh_edge_permit(r, ctx, ret_reason));
+    return bh_edge_hold(r, ctx, ret_reason);
+}
+
+/*
+ * Counted first, looked at afterwards: who moves a tenant commits the state and
+ * then reads the count, and so misses nobody that saw the old one.
+ */
+static enum bh_code
+enter(ngx_http_request_t *r, struct bh_edge_ctx *ctx, bool *ret_waits, const char **ret_reason)
+{
+    BH_TRY(bh_edge_inflight_enter(r, ctx, ret_reason));
+    BH_TRY(bh_edge_resolve_again(r, ctx, ret_reason));
+    if (ctx->observed || ctx->tenant.record.state != BH_TENANT_MOVING) {
+        return admit(r, ctx, ret_reason);
+    }
+    bh_edge_inflight_leave(ctx);
+    BH_TRY(wait_for_move(r, ctx, ret_reason));
+    *ret_waits = true;
+    return BH_OK;
+}
+
 static ngx_int_t
 gate(ngx_http_request_t *r)
 {
@@ -310,13 +344,14 @@ gate(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR; /* post_read did not see it: no way past us */
     }
     const char *reason = NULL;
-    enum bh_code code = bh_edge_inflight_enter(r, ctx, &reason);
-    if (code == BH_OK) {
-        code = admit(r, ctx, &reason);
-    }
+    bool waits = false;
+    enum bh_code code = enter(r, ctx, &waits, &reason);
     if (code != BH_OK) {
         bh_edge_inflight_leave(ctx);
         return refuse(r, ctx, code, reason);
+    }
+    if (waits) {
+        return NGX_AGAIN;
     }
     ctx->admitted = 1;
     bh_edge_stream_begin(r, ctx);

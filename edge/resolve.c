@@ -234,17 +234,18 @@ check_tenant(struct bh_edge_ctx *ctx, const char **ret_reason)
     if (ctx->tenant.record.state == BH_TENANT_SUSPENDED) {
         return BH_E_TENANT_SUSPENDED;
     }
-    if (ctx->tenant.record.state != BH_TENANT_ACTIVE) {
+    if (ctx->tenant.record.state != BH_TENANT_ACTIVE &&
+        ctx->tenant.record.state != BH_TENANT_MOVING) {
         *ret_reason = "the tenant is not active";
+        return BH_E_NOT_READY;
+    }
+    if (ctx->tenant.policy == NULL) {
+        *ret_reason = "the tenant's policy is missing or cannot be read";
         return BH_E_NOT_READY;
     }
     if (ctx->tenant.endpoints == NULL || ctx->tenant.server.len == 0 ||
         ctx->tenant.database.len == 0) {
         *ret_reason = "the tenant has no place to serve it yet";
-        return BH_E_NOT_READY;
-    }
-    if (ctx->tenant.policy == NULL) {
-        *ret_reason = "the tenant's policy is missing or cannot be read";
         return BH_E_NOT_READY;
     }
     return BH_OK;
@@ -257,10 +258,14 @@ look_up(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct name *name)
     ngx_log_t *log = r->connection->log;
     struct bh_str id = {name->id, name->len};
     if (bh_edge_ready(conf, log, &name->reason) && bh_edge_tenant_again(id, &ctx->tenant)) {
+        ctx->txn = bh_edge.txn;
+        ctx->generation = bh_edge.generation;
         return BH_OK;
     }
     BH_TRY(begin(conf, log, &name->reason));
     bool known = bh_edge_tenant(id, &ctx->tenant, log);
+    ctx->txn = bh_snapshot_txn(bh_edge.snapshot);
+    ctx->generation = bh_edge.generation;
     bh_snapshot_end(bh_edge.snapshot);
     return known ? BH_OK : BH_E_TENANT_UNKNOWN;
 }
@@ -290,4 +295,48 @@ bh_edge_resolve(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret
     ctx->counters = bh_edge.counters;
     BH_TRY(check_cell(r, ctx, ret_reason));
     return check_tenant(ctx, ret_reason);
+}
+
+/* The tenant as it is now in ${ret_now}; without an id where nothing was committed since. */
+static enum bh_code
+look_again(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct name *name,
+    struct bh_edge_tenant *ret_now)
+{
+    struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
+    ngx_log_t *log = r->connection->log;
+    ret_now->id_len = 0;
+    if (bh_edge_ready(conf, log, &name->reason) && bh_edge.generation == ctx->generation &&
+        bh_snapshot_newest(bh_edge.snapshot) == ctx->txn) {
+        return BH_OK;
+    }
+    BH_TRY(begin(conf, log, &name->reason));
+    bool known = bh_edge_tenant((struct bh_str){ctx->tenant.id, ctx->tenant.id_len}, ret_now, log);
+    ctx->txn = bh_snapshot_txn(bh_edge.snapshot);
+    ctx->generation = bh_edge.generation;
+    bh_snapshot_end(bh_edge.snapshot);
+    return known ? BH_OK : BH_E_TENANT_UNKNOWN;
+}
+
+enum bh_code
+bh_edge_resolve_again(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
+{
+    struct bh_edge_server *conf = ngx_http_get_module_srv_conf(r, ngx_http_bulkhead_module);
+    struct name name = {.len = 0};
+    struct bh_edge_tenant now;
+    enum bh_code code = look_again(r, ctx, &name, &now);
+    *ret_reason = name.reason;
+    if (code != BH_OK || now.id_len == 0) {
+        return code;
+    }
+    bool same = now.record.no == ctx->tenant.record.no;
+    bh_edge_policy_drop(ctx->tenant.policy);
+    ctx->tenant = now;
+    ctx->route = NULL; /* it was the old policy's */
+    if (!same) {
+        *ret_reason = "the tenant was replaced by another one of its name";
+        return BH_E_NOT_READY;
+    }
+    BH_TRY(check_cell(r, ctx, ret_reason));
+    BH_TRY(check_tenant(ctx, ret_reason));
+    return bh_edge_route(r, ctx, conf, ret_reason);
 }

@@ -23,8 +23,8 @@ bytes_in(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
 }
 
 /* What runs while the counters file is replaced counts on in the new one. */
-static void
-follow_counters(struct bh_edge_ctx *ctx)
+void
+bh_edge_counters_follow(struct bh_edge_ctx *ctx)
 {
     if (bh_edge.counters == NULL || ctx->counters == bh_edge.counters) {
         return;
@@ -45,7 +45,7 @@ bh_edge_streams_follow(void)
     for (ngx_queue_t *at = ngx_queue_head(&streams); at != ngx_queue_sentinel(&streams);
          at = ngx_queue_next(at)) {
         struct bh_edge_ctx *ctx = ngx_queue_data(at, struct bh_edge_ctx, stream);
-        follow_counters(ctx);
+        bh_edge_counters_follow(ctx);
         bh_edge_inflight_follow(ctx);
     }
 }
@@ -53,7 +53,7 @@ bh_edge_streams_follow(void)
 void
 bh_edge_stream_count(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
 {
-    follow_counters(ctx);
+    bh_edge_counters_follow(ctx);
     uint64_t in = bytes_in(r, ctx);
     uint64_t out = (uint64_t)r->connection->sent;
     if (in > ctx->counted_in) {
@@ -77,8 +77,14 @@ lives(struct bh_edge_ctx *ctx, ngx_log_t *log)
     }
     bool known = bh_edge_tenant((struct bh_str){ctx->tenant.id, ctx->tenant.id_len}, &now, log);
     bh_snapshot_end(bh_edge.snapshot);
-    return known && now.record.no == ctx->tenant.record.no &&
-           now.record.state == BH_TENANT_ACTIVE && now.record.epoch == ctx->tenant.record.epoch;
+    if (!known) {
+        return false;
+    }
+    bh_edge_policy_drop(now.policy);
+    /* What runs while its tenant is being moved may end by itself. */
+    return now.record.no == ctx->tenant.record.no &&
+           (now.record.state == BH_TENANT_ACTIVE || now.record.state == BH_TENANT_MOVING) &&
+           now.record.epoch == ctx->tenant.record.epoch;
 }
 
 #if (NGX_HTTP_V2)
