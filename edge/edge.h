@@ -269,9 +269,9 @@ void bh_edge_policy_drop(struct bh_edge_policy *policy);
 bool bh_edge_strip(
     ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t room, ngx_str_t *ret_trace);
 
-/** bh_edge_strip_credential(r, ctx): take the accepted Authorization away; false where it is not in
+/** bh_edge_strip_authorization(r): take the accepted Authorization away; false where it is not in
  * its place. */
-bool bh_edge_strip_credential(ngx_http_request_t *r, const struct bh_edge_ctx *ctx);
+bool bh_edge_strip_authorization(ngx_http_request_t *r);
 
 /* ---- headers.c ---- */
 

@@ -223,9 +223,12 @@ bool
 bh_edge_headers_inject(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str token)
 {
     ngx_str_t id = {ctx->tenant.id_len, (u_char *)ctx->tenant.id};
-    return bh_edge_strip_credential(r, ctx) && add(r, TENANT_ID, id) &&
-           add(r, TENANT_TIER, from(ctx->tenant.tier)) && add(r, SCOPE_ORG_ID, id) &&
-           add(r, TOKEN, from(token)) && add(r, DATABASE, from(ctx->tenant.database));
+    if (ctx->authorizations > 0 && !bh_edge_strip_authorization(r)) {
+        return false;
+    }
+    return add(r, TENANT_ID, id) && add(r, TENANT_TIER, from(ctx->tenant.tier)) &&
+           add(r, SCOPE_ORG_ID, id) && add(r, TOKEN, from(token)) &&
+           add(r, DATABASE, from(ctx->tenant.database));
 }
 
 ngx_str_t

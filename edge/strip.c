@@ -3,9 +3,8 @@
  *
  * nginx's header list cannot be edited in place: r->headers_in.host and others
  * point into it, and the proxy ignores `hash = 0`.  So the request gets a list of
- * its own in one piece, walked and written once.  Its credential stands first,
- * because it goes as soon as it is accepted; at the end is room for what the
- * edge says.
+ * its own in one piece, walked and written once.  Credentials stand first,
+ * because the accepted one goes; at the end is room for what the edge says.
  */
 #include "edge/edge.h"
 
@@ -63,21 +62,25 @@ is_named(const ngx_table_elt_t *header, const char *name, size_t len)
 }
 #define IS(header, literal) is_named(header, literal, sizeof(literal) - 1)
 
-enum kind { ORDINARY, FORBIDDEN, CREDENTIAL, TRACEPARENT, TRACESTATE };
+static const struct rule api_key = {ngx_string("x-api-key"), false};
+
+enum kind { ORDINARY, FORBIDDEN, AUTHORIZATION, API_KEY, TRACEPARENT, TRACESTATE };
 
 static enum kind
 kind_of(const ngx_table_elt_t *header)
 {
     switch (header->key.len > 0 ? header->lowcase_key[0] : 0) {
     case 'a':
-        return IS(header, "authorization") ? CREDENTIAL : ORDINARY;
+        return IS(header, "authorization") ? AUTHORIZATION : ORDINARY;
     case 't':
         return IS(header, "traceparent")  ? TRACEPARENT
                : IS(header, "tracestate") ? TRACESTATE
                                           : ORDINARY;
     case 'f':
     case 'x':
-        return is_forbidden(header) ? FORBIDDEN : ORDINARY;
+        return is_forbidden(header)             ? FORBIDDEN
+               : rule_matches(&api_key, header) ? API_KEY
+                                                : ORDINARY;
     default:
         return ORDINARY;
     }
@@ -107,12 +110,14 @@ trace_valid(ngx_str_t value)
 
 /* ---- the walk ---- */
 
-#define FRONT 1 /* credentials that can stand before the others; a request with more is refused */
+#define FRONT 2 /* credentials before the others: one of each kind is all that can be right */
 
 struct walk {
     ngx_table_elt_t *to; /* ${FRONT} places, then what stays; NULL: only look */
     ngx_uint_t count;    /* behind the front */
-    ngx_uint_t credentials;
+    ngx_uint_t front;    /* before it */
+    ngx_uint_t authorizations;
+    ngx_uint_t api_keys;
     ngx_uint_t traceparents;
     ngx_uint_t tracestates;
     ngx_table_elt_t *traceparent;
@@ -132,6 +137,16 @@ keep(ngx_http_request_t *r, struct walk *walk, ngx_table_elt_t *header)
 }
 
 static void
+keep_credential(ngx_http_request_t *r, struct walk *walk, ngx_table_elt_t *header, bool first)
+{
+    if (!first) {
+        keep(r, walk, header);
+    } else if (walk->to != NULL) {
+        walk->to[FRONT - ++walk->front] = *header;
+    }
+}
+
+static void
 take(ngx_http_request_t *r, struct walk *walk, ngx_table_elt_t *header)
 {
     switch (kind_of(header)) {
@@ -140,12 +155,11 @@ take(ngx_http_request_t *r, struct walk *walk, ngx_table_elt_t *header)
         break;
     case FORBIDDEN:
         break;
-    case CREDENTIAL:
-        if (walk->credentials++ >= FRONT) {
-            keep(r, walk, header);
-        } else if (walk->to != NULL) {
-            walk->to[FRONT - walk->credentials] = *header;
-        }
+    case AUTHORIZATION:
+        keep_credential(r, walk, header, walk->authorizations++ == 0);
+        break;
+    case API_KEY:
+        keep_credential(r, walk, header, walk->api_keys++ == 0);
         break;
     case TRACEPARENT:
         walk->traceparents++;
@@ -188,11 +202,32 @@ static void
 put_list(ngx_http_request_t *r, const struct walk *walk, ngx_uint_t room)
 {
     ngx_list_t *list = &r->headers_in.headers;
-    ngx_uint_t front = ngx_min(walk->credentials, FRONT);
-    list->part = (ngx_list_part_t){
-        .elts = walk->to + FRONT - front, .nelts = front + walk->count, .next = NULL};
+    ngx_uint_t count = walk->front + walk->count;
+    list->part =
+        (ngx_list_part_t){.elts = walk->to + FRONT - walk->front, .nelts = count, .next = NULL};
     list->last = &list->part;
-    list->nalloc = front + walk->count + room;
+    list->nalloc = count + room;
+}
+
+/* Take the credential of that kind from the front; false where none stands there. */
+static bool
+strip_front(ngx_http_request_t *r, enum kind kind)
+{
+    ngx_list_t *list = &r->headers_in.headers;
+    ngx_table_elt_t *headers = list->part.elts;
+    ngx_uint_t most = ngx_min(FRONT, list->part.nelts);
+    ngx_uint_t i = 0;
+    while (i < most && kind_of(&headers[i]) != kind) {
+        i++;
+    }
+    if (i == most) {
+        return false;
+    }
+    headers[i] = headers[0];
+    list->part.elts = headers + 1;
+    list->part.nelts--;
+    list->nalloc--;
+    return true;
 }
 
 bool
@@ -212,7 +247,7 @@ bh_edge_strip(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t room, n
             take(r, &walk, &headers[i]);
         }
     }
-    ctx->authorizations = walk.credentials > 1 ? 2 : walk.credentials & 1;
+    ctx->authorizations = walk.authorizations > 1 ? 2 : walk.authorizations & 1;
     ngx_str_null(ret_trace);
     if (walk.traceparents == 1 && trace_valid(walk.traceparent->value)) {
         *ret_trace = walk.traceparent->value;
@@ -225,19 +260,8 @@ bh_edge_strip(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t room, n
 }
 
 bool
-bh_edge_strip_credential(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
+bh_edge_strip_authorization(ngx_http_request_t *r)
 {
-    ngx_list_t *list = &r->headers_in.headers;
-    ngx_table_elt_t *first = list->part.elts;
-    if (ctx->authorizations == 0) {
-        return true;
-    }
-    if (ctx->authorizations > FRONT || list->part.nelts == 0 || kind_of(first) != CREDENTIAL) {
-        return false; /* somebody moved it */
-    }
-    list->part.elts = first + 1;
-    list->part.nelts--;
-    list->nalloc--;
     r->headers_in.authorization = NULL;
-    return true;
+    return strip_front(r, AUTHORIZATION);
 }
