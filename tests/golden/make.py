@@ -15,6 +15,8 @@ import pathlib
 import sys
 import uuid
 
+import gcm
+
 HERE = pathlib.Path(__file__).resolve().parent
 NOW = 1_790_000_000
 
@@ -580,6 +582,36 @@ def hosts():
     return {"cases": rows}
 
 
+# ---- sealed secrets
+
+def seals():
+    rows = []
+
+    def add(expect, plain=b"secret", name="certificate/shop.example", opened_as=None, edit=lambda raw: raw, text=None,
+            key=seal_key()):
+        nonce = hashlib.sha256(bytes([len(rows)])).digest()[:12]
+        sealed = text if text is not None else b64(edit(gcm.seal(seal_key(), nonce, name.encode(), plain)))
+        rows.append({"key": key.hex(), "nonce": nonce.hex(), "name": opened_as or name, "plain_hex": plain.hex(),
+                     "sealed": sealed, "expect": expect})
+
+    for length in (0, 1, 15, 16, 17, 48, 138, 1218):
+        add("ok", bytes(i * 7 % 256 for i in range(length)))
+    add("ok", name="certificate/*.example")
+    add("ok", name="x")
+    add("invalid", opened_as="certificate/globex.example")
+    add("invalid", opened_as="certificate/shop.example.")
+    add("invalid", key=hash_key())
+    for at in (0, 11, 12, 17, 18, 33):  # nonce, ciphertext, tag
+        add("invalid", edit=lambda raw: raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1:])
+    for cut in (0, 1, 12, 27, 28, 33):
+        add("invalid", edit=lambda raw: raw[:cut])
+    add("invalid", edit=lambda raw: raw + b"\0")
+    add("invalid", edit=lambda raw: raw[:-16] + bytes(16))
+    add("invalid", text="not+base64url/==")
+    add("invalid", text="A" * 30000)
+    return {"cases": rows}
+
+
 def write(value, depth=0):
     """JSON with a line for each row, so that a diff shows which one changed."""
     if depth < 2 and isinstance(value, dict):
@@ -595,7 +627,7 @@ def main():
     check = sys.argv[1:] == ["--check"]
     stale = []
     for name, vectors in [("keys", keys()), ("token", tokens()), ("usertoken", user_tokens()),
-                          ("bucket", buckets()), ("host", hosts())]:
+                          ("bucket", buckets()), ("host", hosts()), ("seal", seals())]:
         path = HERE / f"{name}.json"
         text = write(vectors) + "\n"
         if check and (not path.exists() or path.read_text() != text):

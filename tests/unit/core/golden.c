@@ -8,6 +8,7 @@
 #include "core/host.h"
 #include "core/json.h"
 #include "core/key.h"
+#include "core/seal.h"
 #include "core/token.h"
 #include "core/usertoken.h"
 
@@ -339,6 +340,44 @@ hosts_name_tenants_as_the_vectors_say(void **state)
     bh_chunks_fini(&vectors.chunks);
 }
 
+/* Sealed with the nonce of the vector it is the same text; opened it is what was sealed. */
+static void
+check_seal(const struct bh_json *row)
+{
+    char plain[2048], out[BH_SEAL_PLAIN_MAX + 1], text[4096];
+    uint8_t nonce[BH_SEAL_NONCE];
+    struct bh_key key = key_of(row, "key");
+    struct bh_str hex = text_of(row, "plain_hex"), name = text_of(row, "name");
+    struct bh_str sealed = text_of(row, "sealed"), secret = {plain, hex.len / 2};
+    struct bh_buf opened, again;
+    struct bh_error err;
+    assert_in_range(hex.len, 0, 2 * sizeof(plain));
+    assert_true(bh_hex_decode(hex, (uint8_t *)plain, secret.len));
+    assert_true(bh_hex_decode(text_of(row, "nonce"), nonce, sizeof(nonce)));
+    bh_buf_init(&opened, out, sizeof(out));
+    bh_buf_init(&again, text, sizeof(text));
+    char *exact = exact_copy(sealed.data, sealed.len);
+    enum bh_code code = bh_unseal(&key, name, (struct bh_str){exact, sealed.len}, &opened, &err);
+    free(exact);
+    if (!bh_str_is(text_of(row, "expect"), code == BH_OK ? "ok" : bh_code_slug(code)))
+        fail_msg("%.*s: %d", (int)sealed.len, sealed.data, (int)code);
+    assert_int_equal(opened.len, code == BH_OK ? secret.len : 0);
+    assert_memory_equal(out, plain, opened.len);
+    assert_code(bh_seal(&key, nonce, name, secret, &again, &err), BH_OK);
+    assert_int_equal(bh_str_eq(bh_buf_str(&again), sealed), code == BH_OK);
+}
+
+static void
+secrets_are_sealed_and_opened_as_the_vectors_say(void **state)
+{
+    (void)state;
+    struct vectors vectors;
+    load(&vectors, "seal");
+    for (const struct bh_json *r = list_of(vectors.root, "cases"); r != NULL; r = r->next)
+        check_seal(r);
+    bh_chunks_fini(&vectors.chunks);
+}
+
 int
 main(void)
 {
@@ -349,6 +388,7 @@ main(void)
         cmocka_unit_test(a_signed_user_token_is_believed_under_the_key_of_the_vectors),
         cmocka_unit_test(the_bucket_answers_as_the_vectors_say),
         cmocka_unit_test(hosts_name_tenants_as_the_vectors_say),
+        cmocka_unit_test(secrets_are_sealed_and_opened_as_the_vectors_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
