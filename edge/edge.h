@@ -17,6 +17,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
+#include <ngx_http_ssl_module.h>
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -64,8 +65,10 @@ struct bh_edge_server {
     ngx_shm_zone_t *failures;     /* NULL: wrong credentials are not limited */
     ngx_uint_t failure_rate;      /* a second */
     ngx_uint_t failure_burst;
-    bool failure_loopback; /* clients of this machine too */
-    ngx_str_t websocket;   /* named location that proxies tunnels; empty: there are none */
+    bool failure_loopback;   /* clients of this machine too */
+    ngx_flag_t certificates; /* of custom domains, from the snapshot */
+    ngx_flag_t sni;          /* the name of the TLS handshake must be the tenant's */
+    ngx_str_t websocket;     /* named location that proxies tunnels; empty: there are none */
 };
 
 /* ---- what is known of one request ---- */
@@ -186,6 +189,17 @@ bool bh_edge_ready(struct bh_edge_main *conf, ngx_log_t *log, const char **ret_r
  */
 void bh_edge_look(struct bh_edge_main *conf, ngx_log_t *log);
 
+/** bh_edge_hash(text): for places of a worker's memory; not against who chooses the texts. */
+static inline uint32_t
+bh_edge_hash(struct bh_str text)
+{
+    uint32_t hash = 2166136261U; /* FNV-1a */
+    for (size_t i = 0; i < text.len; i++) {
+        hash = (hash ^ (u_char)text.data[i]) * 16777619U;
+    }
+    return hash ^ hash >> 15;
+}
+
 /** bh_edge_name(kind, number): interned text, kept for the worker's life; between begin and end. */
 struct bh_str bh_edge_name(enum bh_name_kind kind, uint32_t number);
 
@@ -236,10 +250,13 @@ bool bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log
 bool bh_edge_tenant_again(struct bh_str id, struct bh_edge_tenant *ret_tenant);
 
 /**
- * bh_edge_domain(domain, ret_id, ret_len):
+ * bh_edge_domain(domain, ret_id, ret_len) / bh_edge_domain_again(domain, ret_id, ret_len):
  * Id of the tenant of a custom domain (canonical: core/host.h), from the worker's memory where
- * nothing was committed since; between begin and end.  False where it is nobody's.
+ * nothing was committed since; between begin and end.  False where it is nobody's.  again needs
+ * no transaction and answers from that memory only, once the edge is ready.
  */
+bool bh_edge_domain_again(
+    struct bh_str domain, char ret_id[BH_TENANT_ID_MAX + 1], size_t *ret_len);
 bool bh_edge_domain(struct bh_str domain, char ret_id[BH_TENANT_ID_MAX + 1], size_t *ret_len);
 
 /* ---- policy.c ---- */
@@ -272,6 +289,47 @@ bool bh_edge_strip(
 /** bh_edge_strip_authorization(r): take the accepted Authorization away; false where it is not in
  * its place. */
 bool bh_edge_strip_authorization(ngx_http_request_t *r);
+
+/* ---- certificate.c ---- */
+
+#define BH_EDGE_CERTIFICATE "certificate/" /* kind of their documents */
+
+struct bh_edge_certificate {
+    uint64_t version;            /* of the document */
+    uint64_t generation;         /* of the snapshot file */
+    uint64_t keyring_generation; /* that its key was opened with */
+    X509 *leaf;
+    STACK_OF(X509) * chain; /* without the leaf */
+    EVP_PKEY *key;
+    bool usable;
+    size_t name_len;
+    char name[]; /* of the document */
+};
+
+/**
+ * bh_edge_certificate_find(name, log):
+ * The certificate for the host ${name} (lower case), of its own document or of the wildcard one
+ * level up; between begin and end.  NULL where there is none; not usable where its document is
+ * broken (logged once).  Borrowed until the next call.
+ */
+const struct bh_edge_certificate *bh_edge_certificate_find(struct bh_str name, ngx_log_t *log);
+
+/** bh_edge_certificates_wipe(): forget all, with their private keys. */
+void bh_edge_certificates_wipe(void);
+
+/* ---- tls.c ---- */
+
+/** bh_edge_tls_setup(cf): put our callbacks into the SSL contexts of the servers; once they are
+ * made. */
+ngx_int_t bh_edge_tls_setup(ngx_conf_t *cf);
+
+/**
+ * bh_edge_tls_agrees(r, ctx):
+ * Is the request's tenant the one that the connection's TLS handshake named?  Without TLS: true.
+ * Without a name only custom domains disagree; a handshake for the base domain itself agrees where
+ * path or header named the tenant.  Once the tenant is known; not between begin and end.
+ */
+bool bh_edge_tls_agrees(ngx_http_request_t *r, const struct bh_edge_ctx *ctx);
 
 /* ---- headers.c ---- */
 

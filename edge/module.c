@@ -34,6 +34,8 @@ create_server(ngx_conf_t *cf)
     struct bh_edge_server *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
     if (conf != NULL) {
         conf->mode = NGX_CONF_UNSET_UINT;
+        conf->certificates = NGX_CONF_UNSET;
+        conf->sni = NGX_CONF_UNSET;
         conf->anonymous_paths = NGX_CONF_UNSET_PTR;
     }
     return conf;
@@ -48,6 +50,8 @@ merge_server(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_bitmask_value(
         conf->resolve, prev->resolve, NGX_CONF_BITMASK_SET | BH_EDGE_BY_HOST | BH_EDGE_BY_DOMAIN);
     ngx_conf_merge_ptr_value(conf->anonymous_paths, prev->anonymous_paths, NULL);
+    ngx_conf_merge_value(conf->certificates, prev->certificates, 0);
+    ngx_conf_merge_value(conf->sni, prev->sni, 1);
     ngx_conf_merge_str_value(conf->websocket, prev->websocket, "");
     if (conf->failures == NULL) {
         conf->failures = prev->failures;
@@ -56,8 +60,9 @@ merge_server(ngx_conf_t *cf, void *parent, void *child)
         conf->failure_loopback = prev->failure_loopback;
     }
     struct bh_edge_main *main = ngx_http_conf_get_module_main_conf(cf, ngx_http_bulkhead_module);
-    if (conf->mode != BH_EDGE_OFF && (main->snapshot.len == 0 || main->keyring.len == 0 ||
-                                         main->counters.len == 0 || main->base_domain.len == 0)) {
+    bool wanted = conf->mode != BH_EDGE_OFF || conf->certificates;
+    if (wanted && (main->snapshot.len == 0 || main->keyring.len == 0 || main->counters.len == 0 ||
+                      main->base_domain.len == 0)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
             "\"bulkhead\" needs bulkhead_snapshot, bulkhead_keyring, bulkhead_counters and "
             "bulkhead_base_domain");
@@ -155,6 +160,12 @@ static ngx_command_t commands[] = {
         NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
     {ngx_string("bulkhead_websocket"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE1,
         set_websocket, NGX_HTTP_SRV_CONF_OFFSET, offsetof(struct bh_edge_server, websocket), NULL},
+    {ngx_string("bulkhead_certificates"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot, NGX_HTTP_SRV_CONF_OFFSET,
+        offsetof(struct bh_edge_server, certificates), NULL},
+    {ngx_string("bulkhead_sni"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot, NGX_HTTP_SRV_CONF_OFFSET, offsetof(struct bh_edge_server, sni),
+        NULL},
     {ngx_string("bulkhead_snapshot"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_path,
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, snapshot), NULL},
     {ngx_string("bulkhead_keyring"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_path,
@@ -387,7 +398,7 @@ set_phases(ngx_conf_t *cf)
         add_phase(core, NGX_HTTP_LOG_PHASE, bh_edge_meter) != NGX_OK) {
         return NGX_ERROR;
     }
-    return NGX_OK;
+    return bh_edge_tls_setup(cf);
 }
 
 /* Keys will be in this memory: no core dump, no look at it by others of our user. */
@@ -406,6 +417,7 @@ exit_process(ngx_cycle_t *cycle)
 {
     (void)cycle;
     bh_edge_tokens_wipe();
+    bh_edge_certificates_wipe();
     bh_edge_state_close();
 }
 

@@ -60,9 +60,14 @@ by_domain(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str host, st
     if (!bh_host_domain(host, text_of(conf->base_domain), text, &len)) {
         return BH_E_TENANT_UNKNOWN;
     }
-    BH_TRY(begin(conf, r->connection->log, &name->reason));
-    bool known = bh_edge_domain((struct bh_str){text, len}, name->id, &name->len);
-    bh_snapshot_end(bh_edge.snapshot);
+    struct bh_str domain = {text, len};
+    bool known = bh_edge_ready(conf, r->connection->log, &name->reason) &&
+                 bh_edge_domain_again(domain, name->id, &name->len);
+    if (!known) {
+        BH_TRY(begin(conf, r->connection->log, &name->reason));
+        known = bh_edge_domain(domain, name->id, &name->len);
+        bh_snapshot_end(bh_edge.snapshot);
+    }
     if (!known) {
         return BH_E_TENANT_UNKNOWN;
     }
@@ -293,6 +298,9 @@ bh_edge_resolve(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret
     BH_TRY(find_tenant(r, ctx, ret_reason));
     ctx->slot = bh_slot_claim(bh_edge.counters, ctx->tenant.record.no);
     ctx->counters = bh_edge.counters;
+    if (!bh_edge_tls_agrees(r, ctx)) {
+        return BH_E_MISDIRECTED;
+    }
     BH_TRY(check_cell(r, ctx, ret_reason));
     return check_tenant(ctx, ret_reason);
 }

@@ -27,16 +27,6 @@ struct domain_place {
 static struct domain_place *domain_places;
 static struct place *places; /* by a hash of the id; whoever comes later takes the place */
 
-static size_t
-place_of(struct bh_str id, size_t count)
-{
-    uint32_t hash = 2166136261U; /* FNV-1a */
-    for (size_t i = 0; i < id.len; i++) {
-        hash = (hash ^ (u_char)id.data[i]) * 16777619U;
-    }
-    return (hash ^ hash >> 15) & (count - 1);
-}
-
 static uint32_t
 clamp(uint64_t value)
 {
@@ -82,7 +72,7 @@ place_of_tenant(struct bh_str id)
     if (places == NULL) {
         places = bh_edge_keep(PLACES * sizeof(*places));
     }
-    return places == NULL ? NULL : &places[place_of(id, PLACES)];
+    return places == NULL ? NULL : &places[bh_edge_hash(id) & (PLACES - 1)];
 }
 
 /* Does it hold the tenant as transaction ${txn} showed it? */
@@ -134,21 +124,43 @@ bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *l
     return true;
 }
 
+static struct domain_place *
+place_of_domain(struct bh_str domain)
+{
+    if (domain_places == NULL) {
+        domain_places = bh_edge_keep(DOMAIN_PLACES * sizeof(*domain_places));
+    }
+    return domain_places == NULL ? NULL
+                                 : &domain_places[bh_edge_hash(domain) & (DOMAIN_PLACES - 1)];
+}
+
+static bool
+take_domain(const struct domain_place *place, uint64_t txn, struct bh_str domain,
+    char ret_id[BH_TENANT_ID_MAX + 1], size_t *ret_len)
+{
+    if (place == NULL || place->txn != txn || place->generation != bh_edge.generation ||
+        place->len != domain.len || memcmp(place->domain, domain.data, domain.len) != 0) {
+        return false;
+    }
+    *ret_len = strlen(place->id);
+    memcpy(ret_id, place->id, *ret_len + 1);
+    return true;
+}
+
+bool
+bh_edge_domain_again(struct bh_str domain, char ret_id[BH_TENANT_ID_MAX + 1], size_t *ret_len)
+{
+    uint64_t newest = bh_snapshot_newest(bh_edge.snapshot);
+    return newest != 0 && newest == bh_edge.txn &&
+           take_domain(place_of_domain(domain), newest, domain, ret_id, ret_len);
+}
+
 bool
 bh_edge_domain(struct bh_str domain, char ret_id[BH_TENANT_ID_MAX + 1], size_t *ret_len)
 {
     uint64_t txn = bh_snapshot_txn(bh_edge.snapshot);
-    struct domain_place *place = NULL;
-    if (domain_places == NULL) {
-        domain_places = bh_edge_keep(DOMAIN_PLACES * sizeof(*domain_places));
-    }
-    if (domain_places != NULL) {
-        place = &domain_places[place_of(domain, DOMAIN_PLACES)];
-    }
-    if (place != NULL && place->txn == txn && place->generation == bh_edge.generation &&
-        place->len == domain.len && memcmp(place->domain, domain.data, domain.len) == 0) {
-        *ret_len = strlen(place->id);
-        memcpy(ret_id, place->id, *ret_len + 1);
+    struct domain_place *place = place_of_domain(domain);
+    if (take_domain(place, txn, domain, ret_id, ret_len)) {
         return true;
     }
     if (!bh_snapshot_domain(bh_edge.snapshot, domain, ret_id)) {

@@ -62,9 +62,9 @@ def edge():
 class Client:
     """One connection, on which anything may be said."""
 
-    def __init__(self, edge):
+    def __init__(self, edge, sock=None):
         self.edge = edge
-        self.sock = socket.create_connection(("127.0.0.1", edge.h2_port), timeout=5)
+        self.sock = sock or socket.create_connection(("127.0.0.1", edge.h2_port), timeout=5)
         config = h2.config.H2Configuration(
             validate_outbound_headers=False, normalize_outbound_headers=False, validate_inbound_headers=False)
         self.h2 = h2.connection.H2Connection(config)

@@ -49,6 +49,15 @@ read_text(const struct bh_json *object, const char *name)
     return value != NULL && value->kind == BH_JSON_STRING ? value->text : BH_STR("");
 }
 
+/* NULL removes it. */
+static struct bh_str
+read_body(const struct bh_json *object)
+{
+    const struct bh_json *body = bh_json_get(object, "body");
+    return body != NULL && body->kind == BH_JSON_NULL ? (struct bh_str){NULL, 0}
+                                                      : read_text(object, "body");
+}
+
 static struct bh_str
 join(const struct bh_json *array, struct bh_arena *arena)
 {
@@ -100,7 +109,7 @@ apply_row(struct bh_snapshot_writer *writer, const struct bh_json *root, struct 
     const struct bh_json *record = bh_json_get(root, "record");
     if (bh_json_get(root, "document") != NULL) {
         return bh_writer_document(writer, read_text(root, "document"), (uint64_t)version,
-            bh_json_get(root, "body")->text, err);
+            read_body(root), err);
     }
     if (!read_int(root, "no", INT32_MAX, &no)) {
         return bh_fail(err, BH_E_INVALID, "no is missing or illegal");
