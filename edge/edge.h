@@ -113,13 +113,13 @@ struct bh_edge_ctx {
     enum bh_code code;     /* how the edge itself answered; BH_OK: it did not */
     ngx_str_t trace_id;    /* of the traceparent that the application gets; empty: not yet */
     ngx_str_t subject;     /* whom the accepted credential names; empty: none was accepted */
-    struct bh_str scope;   /* what the credential grants, space separated; set before the route is */
-    struct bh_str roles;   /* looked at where the route needs any; live in the request's pool */
-    ngx_str_t path;        /* normalised, behind any prefix: what routes are compared with */
-    off_t body_bytes;      /* of the request that were read, where the route bounds them */
-    uint64_t begun_ns;     /* CLOCK_MONOTONIC; its header was complete */
-    uint64_t txn;          /* of the snapshot that the tenant was read from */
-    uint64_t generation;   /* of the snapshot file */
+    struct bh_str scope; /* what the credential grants, space separated; set before the route is */
+    struct bh_str roles; /* looked at where the route needs any; live in the request's pool */
+    ngx_str_t path;      /* normalised, behind any prefix: what routes are compared with */
+    off_t body_bytes;    /* of the request that were read, where the route bounds them */
+    uint64_t begun_ns;   /* CLOCK_MONOTONIC; its header was complete */
+    uint64_t txn;        /* of the snapshot that the tenant was read from */
+    uint64_t generation; /* of the snapshot file */
     /* while its tenant is being moved: hold.c */
     struct bh_edge_waiting *waiting; /* in whose queue it is; NULL: it does not wait */
     ngx_queue_t hold;
@@ -404,8 +404,7 @@ void bh_edge_stream_count(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
  * BH_E_NOT_READY with a reason and a Retry-After where it waited long enough, or
  * too many do.
  */
-enum bh_code bh_edge_hold(
-    ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
+enum bh_code bh_edge_hold(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
 
 /** bh_edge_hold_end(ctx): it waits no more; nothing where it does not. */
 void bh_edge_hold_end(struct bh_edge_ctx *ctx);
@@ -598,6 +597,23 @@ ngx_int_t bh_edge_problem(
 
 /** bh_edge_problem_handler(r): content handler that words the errors of nginx itself. */
 ngx_int_t bh_edge_problem_handler(ngx_http_request_t *r);
+
+/* ---- maintenance.c ---- */
+
+/** bh_edge_maintenance_message(r, ctx): the message of the tenant's policy, in the request's pool;
+ * NULL where it has none. */
+const char *bh_edge_maintenance_message(ngx_http_request_t *r, const struct bh_edge_ctx *ctx);
+
+/** bh_edge_maintenance_retry(r, ctx): say Retry-After where the policy knows it; false without
+ * memory. */
+bool bh_edge_maintenance_retry(ngx_http_request_t *r, const struct bh_edge_ctx *ctx);
+
+/** bh_edge_accepts_html(r): does the client's Accept name text/html? */
+bool bh_edge_accepts_html(ngx_http_request_t *r);
+
+/** bh_edge_maintenance_page(r, title, message): a page that says it, ${message} escaped; NULL
+ * without memory. */
+ngx_buf_t *bh_edge_maintenance_page(ngx_http_request_t *r, const char *title, const char *message);
 
 /* ---- meter.c ---- */
 

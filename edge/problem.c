@@ -32,6 +32,7 @@ static const struct wording {
     {BH_E_RATE_LIMITED, "the tenant has used up its requests for now",
         "wait for the seconds in Retry-After"},
     {BH_E_NOT_READY, "the edge cannot serve this tenant yet", "try again in a moment"},
+    {BH_E_MAINTENANCE, "the service is under maintenance", "try again later"},
     {BH_E_UPSTREAM_FAILED, "the application closed the connection or cannot be reached",
         "bulkhead status shows what runs"},
     {BH_E_UPSTREAM_TIMEOUT, "the application did not answer in time",
@@ -82,16 +83,21 @@ make_body(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t status, enu
     const char *detail)
 {
     const struct wording *wording = wording_of(code);
-    ngx_buf_t *body = ngx_create_temp_buf(r->pool, BODY_MAX);
+    detail = detail != NULL ? detail : wording->detail;
+    if (code == BH_E_MAINTENANCE && bh_edge_accepts_html(r)) {
+        return bh_edge_maintenance_page(r, bh_code_title(code), detail);
+    }
+    size_t room = BODY_MAX + 6 * ngx_strlen(detail); /* \u00xx each */
+    ngx_buf_t *body = ngx_create_temp_buf(r->pool, room);
     if (body == NULL) {
         return NULL;
     }
     struct bh_buf out;
-    bh_buf_init(&out, (char *)body->pos, BODY_MAX);
+    bh_buf_init(&out, (char *)body->pos, room);
     bh_buf_printf(&out, "{\"type\":\"%s%s\"", TYPE, bh_code_slug(code));
     member(&out, "title", bh_code_title(code));
     bh_buf_printf(&out, ",\"status\":%d", (int)status);
-    member(&out, "detail", detail != NULL ? detail : wording->detail);
+    member(&out, "detail", detail);
     member(&out, "code", bh_code_slug(code));
     if (wording->hint[0] != '\0') {
         member(&out, "hint", wording->hint);
@@ -102,8 +108,6 @@ make_body(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t status, enu
         return NULL;
     }
     body->last = body->pos + out.len;
-    body->last_buf = 1;
-    body->last_in_chain = 1;
     return body;
 }
 
@@ -123,13 +127,17 @@ add_headers(ngx_http_request_t *r, struct bh_edge_ctx *ctx, enum bh_code code)
             r, "WWW-Authenticate", code == BH_E_CREDENTIAL_MISSING ? plain : refused);
         return r->headers_out.www_authenticate != NULL;
     }
-    return true;
+    return code != BH_E_MAINTENANCE || bh_edge_maintenance_retry(r, ctx);
 }
 
 static ngx_int_t
 send_body(ngx_http_request_t *r, ngx_uint_t status, ngx_buf_t *body)
 {
-    static const ngx_str_t type = ngx_string("application/problem+json");
+    static const ngx_str_t problem = ngx_string("application/problem+json");
+    static const ngx_str_t page = ngx_string("text/html; charset=utf-8");
+    ngx_str_t type = *body->pos == '<' ? page : problem;
+    body->last_buf = 1;
+    body->last_in_chain = 1;
     r->headers_out.status = status;
     r->headers_out.content_type = type;
     r->headers_out.content_type_len = type.len;
@@ -153,6 +161,9 @@ answer(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t status, enum b
         return rc;
     }
     ctx->code = code;
+    if (code == BH_E_MAINTENANCE) {
+        detail = bh_edge_maintenance_message(r, ctx);
+    }
     ngx_buf_t *body = make_body(r, ctx, status, code, detail);
     if (body == NULL || !add_headers(r, ctx, code)) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

@@ -248,6 +248,9 @@ check_tenant(struct bh_edge_ctx *ctx, const char **ret_reason)
         *ret_reason = "the tenant's policy is missing or cannot be read";
         return BH_E_NOT_READY;
     }
+    if (ctx->tenant.policy->policy.maintenance) {
+        return BH_E_MAINTENANCE;
+    }
     if (ctx->tenant.endpoints == NULL || ctx->tenant.server.len == 0 ||
         ctx->tenant.database.len == 0) {
         *ret_reason = "the tenant has no place to serve it yet";
