@@ -25,7 +25,6 @@
 #include "core/meter.h"
 
 #define BH_INFLIGHT_SUFFIX ".inflight"
-#define BH_INFLIGHT_COLUMNS 256 /* workers at once, those that still end after a reload too */
 
 struct bh_inflight;
 

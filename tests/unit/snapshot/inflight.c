@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "snapshot/columns.h"
 #include "snapshot/counters.h"
 #include "snapshot/inflight.h"
 
@@ -120,7 +121,7 @@ test_killed_workers(void **state)
     uint32_t index = bh_inflight_index(counters, bh_slot_claim(counters, 7));
     (void)bh_inflight_enter(mine, index);
     pid_t stays = start_worker(index, 3);
-    for (int round = 0; round < 2 * BH_INFLIGHT_COLUMNS; round++) { /* columns are used again */
+    for (int round = 0; round < 2 * BH_COLUMNS; round++) { /* columns are used again */
         pid_t pid = start_worker(index, 5);
         assert_int_equal(bh_inflight_count(mine, index), 9);
         kill(pid, SIGKILL);
@@ -139,16 +140,16 @@ static void
 test_no_column_left(void **state)
 {
     (void)state;
-    struct bh_inflight *all[BH_INFLIGHT_COLUMNS];
+    struct bh_inflight *all[BH_COLUMNS];
     struct bh_inflight *more;
     struct bh_error err;
-    for (int i = 0; i < BH_INFLIGHT_COLUMNS; i++) {
+    for (int i = 0; i < BH_COLUMNS; i++) {
         all[i] = open_one(true);
     }
     assert_int_equal(bh_inflight_open(path, counters, true, &more, &err), BH_E_UNAVAILABLE);
     bh_inflight_close(all[17], true);
     all[17] = open_one(true);
-    for (int i = 0; i < BH_INFLIGHT_COLUMNS; i++) {
+    for (int i = 0; i < BH_COLUMNS; i++) {
         bh_inflight_close(all[i], true);
     }
 }
