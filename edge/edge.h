@@ -24,6 +24,7 @@
 
 #include "core/arena.h"
 #include "core/error.h"
+#include "core/issuer.h"
 #include "core/key.h"
 #include "core/meter.h"
 #include "core/policy.h"
@@ -43,6 +44,8 @@ struct bh_edge_main {
     ngx_str_t counters;    /* file on tmpfs */
     ngx_str_t cell;        /* whose tenants are served here; empty: of all */
     ngx_str_t base_domain; /* lower case, no dots at the ends */
+    size_t cards_size;     /* of the memory that workers share for credentials; 0: none */
+    ngx_shm_zone_t *cards;
     ngx_uint_t in_flight;  /* requests of one tenant at once, all workers together */
     ngx_msec_t hold_ms;    /* how long requests of a tenant wait that is being moved */
     ngx_uint_t hold_max;   /* how many of one tenant, in each worker */
@@ -81,6 +84,7 @@ struct bh_edge_policy {
     uint32_t number; /* of its name */
     uint64_t version;
     uint64_t generation; /* of the snapshot file */
+    uint64_t print; /* of its document */
     unsigned holders;
     bool usable;
     struct bh_chunks chunks; /* where it lives */
@@ -135,7 +139,11 @@ struct bh_edge_ctx {
     const ngx_http_cache_t *refused; /* a cache whose key could be another tenant's */
     ngx_str_t prefix;                /* "/t/<id>" where the path named the tenant, else empty */
     ngx_str_t domain; /* the custom domain that named the tenant, canonical; else empty */
+    ngx_str_t api_key; /* value of the first X-API-Key that is a key of ours by its form */
     unsigned authorizations : 8;
+    unsigned api_keys : 8;       /* X-API-Key headers */
+    unsigned api_key_marked : 1; /* one of them is a key of ours by its form */
+    unsigned by_key : 1;         /* X-API-Key is the credential */
     unsigned websocket : 1; /* the client asked for one, in order */
     unsigned upgraded : 1;  /* the application agreed */
     unsigned closed : 1;    /* its tenant is served no more */
@@ -167,6 +175,7 @@ struct bh_edge_state {
     struct bh_keyring *keyring;   /* NULL until the file was read */
     uint64_t keyring_seen;        /* the snapshot's keyring number that it answers to */
     uint64_t keyring_generation;  /* rises with each file that was read */
+    uint64_t keyring_print;       /* differs where the file differs */
     uint64_t txn;                 /* of the snapshot when it was looked at last */
     uint64_t
         generation;     /* rises when another snapshot file was opened: numbers of names are void */
@@ -286,9 +295,10 @@ void bh_edge_policy_drop(struct bh_edge_policy *policy);
 bool bh_edge_strip(
     ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t room, ngx_str_t *ret_trace);
 
-/** bh_edge_strip_authorization(r): take the accepted Authorization away; false where it is not in
+/** bh_edge_strip_credential(r, by_key): take the accepted Authorization away, or X-API-Key where
+ * that is it; false where it is not in
  * its place. */
-bool bh_edge_strip_authorization(ngx_http_request_t *r);
+bool bh_edge_strip_credential(ngx_http_request_t *r, bool by_key);
 
 /* ---- certificate.c ---- */
 
@@ -469,31 +479,101 @@ bool bh_edge_cache_apart(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
 
 /* ---- credential.c ---- */
 
+#define BH_EDGE_CREDENTIAL_MAX BH_JWT_MAX
+#define BH_EDGE_ROLES_MAX 1024
+#define BH_EDGE_SOURCE_MAX 79
+
 struct bh_edge_verdict {
     struct bh_str sub;
-    struct bh_str scope;
-    int64_t until_s; /* the credential counts before this second */
+    struct bh_str scope;  /* words parted by single spaces; may be empty */
+    struct bh_str roles;  /* those that routes of the policy ask for, in the same way */
+    struct bh_str source; /* the document that vouches: "issuer/…", "key/…"; empty: none does */
+    uint64_t source_print; /* of it */
+    int64_t until_s;       /* the credential counts before this second */
 };
 
 /**
- * bh_edge_verify(r, ctx, token, ret_verdict):
- * Verify a user token for the request's tenant.  Strings live in the
- * request's pool or in ${token}.
+ * bh_edge_verify(r, ctx, credential, ret_verdict, ret_reason):
+ * Verify a user token, a token of an issuer or an API key for the request's
+ * tenant, as its policy allows.  Strings live in the request's pool or in
+ * ${credential}; ${ret_reason} says what is wrong.
  */
-enum bh_code bh_edge_verify(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str token,
-    struct bh_edge_verdict *ret_verdict);
+enum bh_code bh_edge_verify(ngx_http_request_t *r, const struct bh_edge_ctx *ctx,
+    struct bh_str credential, struct bh_edge_verdict *ret_verdict, const char **ret_reason);
 
 /** bh_edge_is_anonymous(r, ctx, conf): does the path as the client sent it need no credential? */
 bool bh_edge_is_anonymous(
     ngx_http_request_t *r, const struct bh_edge_ctx *ctx, const struct bh_edge_server *conf);
 
 /**
- * bh_edge_bearer(r, ctx, ret_token):
- * The bearer token that the request shows; empty where it shows no credential
- * and the path needs none.
+ * bh_edge_credential(r, ctx, ret_credential, ret_reason):
+ * The one credential that the request shows; empty where it shows none and the
+ * path needs none, or where the application asks for it itself.
  */
-enum bh_code bh_edge_bearer(
-    ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str *ret_token);
+enum bh_code bh_edge_credential(ngx_http_request_t *r, struct bh_edge_ctx *ctx,
+    struct bh_str *ret_credential, const char **ret_reason);
+
+/* ---- issuer.c ---- */
+
+/**
+ * bh_edge_issuer(document, ret_print, log):
+ * The issuer that the document of that name states, with the print of the document;
+ * between begin and end, and borrowed until the next call.  NULL where there is
+ * none or it cannot be read (logged).
+ */
+const struct bh_issuer *bh_edge_issuer(struct bh_str document, uint64_t *ret_print, ngx_log_t *log);
+
+/**
+ * bh_edge_source_print(document, log):
+ * The print of an issuer's or API key's document as it is now; 0 where there is none.
+ */
+uint64_t bh_edge_source_print(struct bh_str document, ngx_log_t *log);
+
+/** bh_edge_print(body): 64 bits that differ where the text differs; never 0. */
+uint64_t bh_edge_print(struct bh_str body);
+
+/* ---- cards.c ---- */
+
+struct bh_edge_card {
+    struct bh_edge_verdict verdict;
+    struct bh_str token; /* the tenant token minted for it */
+    int64_t token_exp_s;
+};
+
+union bh_edge_card_room {
+    uint64_t words[512];
+    char bytes[4096];
+};
+
+/** bh_edge_cards_set(cf, cmd, conf): the directive `bulkhead_credential_cache`. */
+char *bh_edge_cards_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/** bh_edge_cards_setup(cf, conf): ask for the shared memory; once, after the configuration. */
+ngx_int_t bh_edge_cards_setup(ngx_conf_t *cf, struct bh_edge_main *conf);
+
+/**
+ * bh_edge_card_find(ctx, credential, room, ret_card):
+ * What some worker found out about the credential at this tenant, under the
+ * same keyring and policy; its texts lie in ${room}.  The caller asks whether
+ * the document that vouches is still the same.
+ */
+bool bh_edge_card_find(const struct bh_edge_ctx *ctx, struct bh_str credential,
+    union bh_edge_card_room *room, struct bh_edge_card *ret_card);
+
+/** bh_edge_card_keep(ctx, credential, card): tell the other workers, and those to come. */
+void bh_edge_card_keep(
+    const struct bh_edge_ctx *ctx, struct bh_str credential, const struct bh_edge_card *what);
+
+/**
+ * bh_edge_refused_before(ctx, credential) / bh_edge_refused_remember(ctx, credential):
+ * Was it refused in the last two seconds, with nothing committed since?  Saves
+ * verifying the signature of the same junk again and again.
+ */
+bool bh_edge_refused_before(const struct bh_edge_ctx *ctx, struct bh_str credential);
+void bh_edge_refused_remember(const struct bh_edge_ctx *ctx, struct bh_str credential);
+
+/** bh_edge_cards_close(): wipe this worker's keys of it. */
+void bh_edge_cards_close(void);
 
 /* ---- failures.c ---- */
 

@@ -223,7 +223,9 @@ bool
 bh_edge_headers_inject(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str token)
 {
     ngx_str_t id = {ctx->tenant.id_len, (u_char *)ctx->tenant.id};
-    if (ctx->authorizations > 0 && !bh_edge_strip_authorization(r)) {
+    bool ours = ctx->tenant.policy->policy.auth == BH_AUTH_EDGE;
+    if (ours && (ctx->by_key || ctx->authorizations > 0) &&
+        !bh_edge_strip_credential(r, ctx->by_key)) {
         return false;
     }
     return add(r, TENANT_ID, id) && add(r, TENANT_TIER, from(ctx->tenant.tier)) &&

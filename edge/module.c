@@ -11,6 +11,7 @@ create_main(ngx_conf_t *cf)
     struct bh_edge_main *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
     if (conf != NULL) {
         conf->in_flight = NGX_CONF_UNSET_UINT;
+        conf->cards_size = NGX_CONF_UNSET_SIZE;
         conf->hold_ms = NGX_CONF_UNSET_MSEC;
         conf->hold_max = NGX_CONF_UNSET_UINT;
     }
@@ -180,6 +181,8 @@ static ngx_command_t commands[] = {
         NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("bulkhead_in_flight"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_num_slot,
         NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct bh_edge_main, in_flight), &in_flight_bounds},
+    {ngx_string("bulkhead_credential_cache"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
+        bh_edge_cards_set, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("bulkhead_problem"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_problem, 0, 0, NULL},
     ngx_null_command,
 };
@@ -288,7 +291,7 @@ authenticate(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str *ret_
     const char **ret_reason)
 {
     struct bh_str credential = BH_STR("");
-    enum bh_code code = bh_edge_bearer(r, ctx, &credential);
+    enum bh_code code = bh_edge_credential(r, ctx, &credential, ret_reason);
     if (code == BH_OK) {
         code = bh_edge_token(r, ctx, credential, ret_token, ret_reason);
     }
@@ -390,10 +393,12 @@ static ngx_int_t
 set_phases(ngx_conf_t *cf)
 {
     ngx_http_core_main_conf_t *core = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    struct bh_edge_main *conf = ngx_http_conf_get_module_main_conf(cf, ngx_http_bulkhead_module);
     bh_edge_headers_setup();
     bh_edge_meter_setup();
     bh_edge_body_setup();
-    if (add_phase(core, NGX_HTTP_POST_READ_PHASE, post_read) != NGX_OK ||
+    if (bh_edge_cards_setup(cf, conf) != NGX_OK ||
+        add_phase(core, NGX_HTTP_POST_READ_PHASE, post_read) != NGX_OK ||
         add_phase(core, NGX_HTTP_PREACCESS_PHASE, gate) != NGX_OK ||
         add_phase(core, NGX_HTTP_LOG_PHASE, bh_edge_meter) != NGX_OK) {
         return NGX_ERROR;
@@ -417,6 +422,7 @@ exit_process(ngx_cycle_t *cycle)
 {
     (void)cycle;
     bh_edge_tokens_wipe();
+    bh_edge_cards_close();
     bh_edge_certificates_wipe();
     bh_edge_state_close();
 }

@@ -37,6 +37,7 @@ defaults(void)
         policy->holders = 1;
         policy->usable =
             bh_policy_parse(BH_STR("{}"), &policy->chunks.arena, &policy->policy, NULL) == BH_OK;
+        policy->print = bh_edge_print(BH_STR("{}"));
     }
     return policy;
 }
@@ -84,6 +85,7 @@ read_policy(uint32_t number, struct bh_str name, ngx_log_t *log)
     *policy = (struct bh_edge_policy){.number = number,
         .version = document.version,
         .generation = bh_edge.generation,
+        .print = bh_edge_print(document.body),
         .holders = 1};
     bh_chunks_init(&policy->chunks);
     parse(policy, name, document.body, log);

@@ -3,6 +3,7 @@
 
 #include <openssl/rand.h>
 
+#include "core/buf.h"
 #include "core/codec.h"
 #include "snapshot/counters.h"
 
@@ -102,6 +103,23 @@ open_snapshot(struct bh_edge_main *conf, struct bh_error *err)
     return bh_snapshot_open((const char *)conf->snapshot.data, &bh_edge.snapshot, err);
 }
 
+/* Equal in all workers that read the same keys. */
+static uint64_t
+print_of(const struct bh_keyring *keyring)
+{
+    uint64_t print = 0;
+    char *text = bh_edge_keep(BH_KEYRING_FILE_MAX);
+    if (text != NULL) {
+        struct bh_buf out;
+        bh_buf_init(&out, text, BH_KEYRING_FILE_MAX);
+        bh_keyring_format(keyring, &out);
+        print = bh_edge_print(bh_buf_str(&out));
+        bh_wipe(text, BH_KEYRING_FILE_MAX);
+        ngx_free(text);
+    }
+    return print;
+}
+
 static enum bh_code
 load_keyring(struct bh_edge_main *conf, uint64_t seen, struct bh_error *err)
 {
@@ -119,6 +137,7 @@ load_keyring(struct bh_edge_main *conf, uint64_t seen, struct bh_error *err)
         bh_edge.keyring = fresh;
         bh_edge.keyring_seen = seen;
         bh_edge.keyring_generation++;
+        bh_edge.keyring_print = print_of(fresh);
         bh_uid_format(&fresh->install, bh_edge.install);
     }
     if (unused != NULL) {

@@ -8,6 +8,8 @@
  */
 #include "edge/edge.h"
 
+#include "core/apikey.h"
+
 /* ---- which ---- */
 
 static const struct rule {
@@ -118,6 +120,7 @@ struct walk {
     ngx_uint_t front;    /* before it */
     ngx_uint_t authorizations;
     ngx_uint_t api_keys;
+    const ngx_table_elt_t *api_key; /* one that is a key of ours by its form */
     ngx_uint_t traceparents;
     ngx_uint_t tracestates;
     ngx_table_elt_t *traceparent;
@@ -146,6 +149,13 @@ keep_credential(ngx_http_request_t *r, struct walk *walk, ngx_table_elt_t *heade
     }
 }
 
+static bool
+is_marked(const ngx_table_elt_t *header)
+{
+    return bh_str_starts(
+        (struct bh_str){(const char *)header->value.data, header->value.len}, BH_APIKEY_MARK);
+}
+
 static void
 take(ngx_http_request_t *r, struct walk *walk, ngx_table_elt_t *header)
 {
@@ -159,6 +169,9 @@ take(ngx_http_request_t *r, struct walk *walk, ngx_table_elt_t *header)
         keep_credential(r, walk, header, walk->authorizations++ == 0);
         break;
     case API_KEY:
+        if (walk->api_key == NULL && is_marked(header)) {
+            walk->api_key = header;
+        }
         keep_credential(r, walk, header, walk->api_keys++ == 0);
         break;
     case TRACEPARENT:
@@ -248,6 +261,11 @@ bh_edge_strip(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t room, n
         }
     }
     ctx->authorizations = walk.authorizations > 1 ? 2 : walk.authorizations & 1;
+    ctx->api_keys = walk.api_keys > 1 ? 2 : walk.api_keys & 1;
+    if (walk.api_key != NULL) {
+        ctx->api_key_marked = 1;
+        ctx->api_key = walk.api_key->value;
+    }
     ngx_str_null(ret_trace);
     if (walk.traceparents == 1 && trace_valid(walk.traceparent->value)) {
         *ret_trace = walk.traceparent->value;
@@ -260,8 +278,11 @@ bh_edge_strip(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t room, n
 }
 
 bool
-bh_edge_strip_authorization(ngx_http_request_t *r)
+bh_edge_strip_credential(ngx_http_request_t *r, bool by_key)
 {
+    if (by_key) {
+        return strip_front(r, API_KEY);
+    }
     r->headers_in.authorization = NULL;
     return strip_front(r, AUTHORIZATION);
 }

@@ -4,7 +4,9 @@
  * A credential that was accepted once is found again by its bytes, all of them
  * compared in constant time, under the last bytes of its signature, which
  * nobody can choose without the key.  An entry counts for one tenant number
- * and epoch, one keyring, and until the credential ends.
+ * and epoch, one keyring, one policy, while the document that vouches is the
+ * same, and until the credential ends.  What this worker does not know, another
+ * one may (cards.c).
  */
 #include "edge/edge.h"
 
@@ -26,13 +28,14 @@ struct entry {
     uint32_t server; /* numbers of interned names: what the token's aud was made of */
     uint32_t database;
     uint64_t keyring;
+    uint64_t policy; /* print of it */
+    uint64_t txn;    /* of the snapshot where the document that vouches was seen last */
+    uint64_t generation;
     bool used;
-    int64_t until_s;
     int64_t token_exp_s;
     size_t token_len;
-    struct bh_str credential; /* the three lie behind the token */
-    struct bh_str sub;
-    struct bh_str scope;
+    struct bh_str credential; /* it and the verdict's texts lie behind the token */
+    struct bh_edge_verdict verdict;
     size_t size;
     char token[]; /* BH_TOKEN_MAX bytes of room at most */
 };
@@ -93,17 +96,46 @@ same(const struct entry *entry, int32_t no, struct bh_str credential)
            bh_equal_ct(entry->credential.data, credential.data, credential.len);
 }
 
+/* Is the document that vouches for it the same as it was? */
+static bool
+is_vouched(const struct bh_edge_verdict *verdict, ngx_log_t *log)
+{
+    if (verdict->source.len == 0) {
+        return true;
+    }
+    if (bh_snapshot_begin(bh_edge.snapshot, NULL) != BH_OK) {
+        return false;
+    }
+    bool same = bh_edge_source_print(verdict->source, log) == verdict->source_print;
+    bh_snapshot_end(bh_edge.snapshot);
+    return same;
+}
+
+/* While nothing is committed, no document changes. */
+static bool
+is_current(const struct bh_edge_ctx *ctx, struct entry *entry, ngx_log_t *log)
+{
+    if (entry->epoch != ctx->tenant.record.epoch || entry->keyring != bh_edge.keyring_generation ||
+        entry->policy != ctx->tenant.policy->print || entry->verdict.until_s <= ngx_time()) {
+        return false;
+    }
+    if (entry->txn == ctx->txn && entry->generation == bh_edge.generation) {
+        return true;
+    }
+    entry->txn = ctx->txn;
+    entry->generation = bh_edge.generation;
+    return is_vouched(&entry->verdict, log);
+}
+
 /* The entry of a credential at this tenant; one that counts no more is dropped. */
 static struct entry *
-find(const struct bh_edge_ctx *ctx, struct bh_str credential)
+find(const struct bh_edge_ctx *ctx, struct bh_str credential, ngx_log_t *log)
 {
     struct entry *entry = buckets[bucket_of(ctx, credential)];
     while (entry != NULL && !same(entry, ctx->tenant.record.no, credential)) {
         entry = entry->next;
     }
-    if (entry != NULL &&
-        (entry->epoch != ctx->tenant.record.epoch || entry->keyring != bh_edge.keyring_generation ||
-            entry->until_s <= ngx_time())) {
+    if (entry != NULL && !is_current(ctx, entry, log)) {
         drop(entry);
         return NULL;
     }
@@ -153,8 +185,8 @@ insert(
     const struct bh_edge_ctx *ctx, struct bh_str credential, const struct bh_edge_verdict *verdict)
 {
     size_t room = token_room(ctx, verdict);
-    size_t size =
-        sizeof(struct entry) + room + credential.len + verdict->sub.len + verdict->scope.len;
+    size_t size = sizeof(struct entry) + room + credential.len + verdict->sub.len +
+                  verdict->scope.len + verdict->roles.len + verdict->source.len;
     make_room(size);
     struct entry *entry = bh_edge_keep(size);
     if (entry == NULL) {
@@ -162,13 +194,18 @@ insert(
     }
     char *to = entry->token + room;
     entry->credential = put(&to, credential);
-    entry->sub = put(&to, verdict->sub);
-    entry->scope = put(&to, verdict->scope);
+    entry->verdict = *verdict;
+    entry->verdict.sub = put(&to, verdict->sub);
+    entry->verdict.scope = put(&to, verdict->scope);
+    entry->verdict.roles = put(&to, verdict->roles);
+    entry->verdict.source = put(&to, verdict->source);
     entry->bucket = bucket_of(ctx, credential);
     entry->no = ctx->tenant.record.no;
     entry->epoch = ctx->tenant.record.epoch;
     entry->keyring = bh_edge.keyring_generation;
-    entry->until_s = verdict->until_s;
+    entry->policy = ctx->tenant.policy->print;
+    entry->txn = ctx->txn;
+    entry->generation = bh_edge.generation;
     entry->size = size;
     entry->next = buckets[entry->bucket];
     buckets[entry->bucket] = entry;
@@ -207,8 +244,8 @@ mint(const struct bh_edge_ctx *ctx, struct entry *entry, const char **ret_reason
         .iat_s = now,
         .exp_s = now + BH_TOKEN_REQUEST_LIFE_S,
         .no = ctx->tenant.record.no,
-        .scope = entry->scope,
-        .sub = entry->sub,
+        .scope = entry->verdict.scope,
+        .sub = entry->verdict.sub,
         .tenant = {ctx->tenant.id, ctx->tenant.id_len},
         .use = BH_TOKEN_REQUEST,
         .epoch = ctx->tenant.record.epoch,
@@ -226,6 +263,20 @@ mint(const struct bh_edge_ctx *ctx, struct entry *entry, const char **ret_reason
     return BH_OK;
 }
 
+/* Mint, and tell the other workers; what needed no proof is not worth telling. */
+static enum bh_code
+mint_and_tell(const struct bh_edge_ctx *ctx, struct entry *entry, const char **ret_reason)
+{
+    BH_TRY(mint(ctx, entry, ret_reason));
+    if (entry->credential.len > 0) {
+        struct bh_edge_card card = {.verdict = entry->verdict,
+            .token = {entry->token, entry->token_len},
+            .token_exp_s = entry->token_exp_s};
+        bh_edge_card_keep(ctx, entry->credential, &card);
+    }
+    return BH_OK;
+}
+
 static bool
 is_fresh(const struct bh_edge_ctx *ctx, const struct entry *entry)
 {
@@ -234,19 +285,74 @@ is_fresh(const struct bh_edge_ctx *ctx, const struct entry *entry)
            entry->database == ctx->tenant.record.names[BH_NAME_DATABASE];
 }
 
-/* An entry for a credential that is not cached: verify it, or word the anonymous one. */
+/* What another worker found out, or this one before it was replaced. */
+static struct entry *
+recall(const struct bh_edge_ctx *ctx, struct bh_str credential, ngx_log_t *log)
+{
+    union bh_edge_card_room room;
+    struct bh_edge_card card;
+    struct entry *entry = NULL;
+    if (bh_edge_card_find(ctx, credential, &room, &card) && is_vouched(&card.verdict, log)) {
+        entry = insert(ctx, credential, &card.verdict);
+    }
+    if (entry != NULL && card.token.len <= (size_t)(entry->credential.data - entry->token)) {
+        memcpy(entry->token, card.token.data, card.token.len);
+        entry->token_len = card.token.len;
+        entry->token_exp_s = card.token_exp_s;
+        entry->server = ctx->tenant.record.names[BH_NAME_SERVER];
+        entry->database = ctx->tenant.record.names[BH_NAME_DATABASE];
+    }
+    bh_wipe(&room, sizeof(room));
+    return entry;
+}
+
+/* Who is let in without a credential of ours: anybody, or whom the application knows. */
+static struct bh_edge_verdict
+unproved(const struct bh_policy *policy)
+{
+    if (policy->auth == BH_AUTH_APP) {
+        return (struct bh_edge_verdict){
+            .sub = BH_STR("app"), .scope = policy->app_scope, .until_s = INT64_MAX};
+    }
+    return (struct bh_edge_verdict){
+        .sub = BH_STR("anonymous"), .scope = BH_STR("anonymous"), .until_s = INT64_MAX};
+}
+
+/* An entry for a credential that this worker does not know. */
 static enum bh_code
 admit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str credential,
     struct entry **ret_entry, const char **ret_reason)
 {
-    struct bh_edge_verdict verdict = {
-        .sub = BH_STR("anonymous"), .scope = BH_STR("anonymous"), .until_s = INT64_MAX};
+    struct bh_edge_verdict verdict = unproved(&ctx->tenant.policy->policy);
     if (credential.len > 0) {
+        *ret_entry = recall(ctx, credential, r->connection->log);
+        if (*ret_entry != NULL) {
+            return BH_OK;
+        }
         BH_TRY(bh_edge_failures_check(r, ctx, ret_reason));
-        BH_TRY(bh_edge_verify(r, ctx, credential, &verdict));
+        BH_TRY(bh_edge_verify(r, ctx, credential, &verdict, ret_reason));
     }
     *ret_entry = insert(ctx, credential, &verdict);
     return *ret_entry == NULL ? BH_E_NO_MEMORY : BH_OK;
+}
+
+/* A copy for the request: the entry may be evicted while nginx still reads its body. */
+static enum bh_code
+hand_out(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const struct entry *entry,
+    struct bh_str *ret_token)
+{
+    const struct bh_edge_verdict *verdict = &entry->verdict;
+    char *copy = ngx_pnalloc(
+        r->pool, entry->token_len + verdict->sub.len + verdict->scope.len + verdict->roles.len);
+    if (copy == NULL) {
+        return BH_E_NO_MEMORY;
+    }
+    *ret_token = put(&copy, (struct bh_str){entry->token, entry->token_len});
+    ctx->subject = (ngx_str_t){verdict->sub.len, (u_char *)copy};
+    (void)put(&copy, verdict->sub);
+    ctx->scope = put(&copy, verdict->scope);
+    ctx->roles = put(&copy, verdict->roles);
+    return BH_OK;
 }
 
 enum bh_code
@@ -256,26 +362,21 @@ bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str cred
     if (!setup()) {
         return BH_E_NO_MEMORY;
     }
-    struct entry *entry = find(ctx, credential);
+    if (credential.len > BH_EDGE_CREDENTIAL_MAX) {
+        *ret_reason = "the credential is too long";
+        return BH_E_TOKEN_INVALID;
+    }
+    struct entry *entry = find(ctx, credential, r->connection->log);
     if (entry == NULL) {
         BH_TRY(admit(r, ctx, credential, &entry, ret_reason));
     }
     if (!is_fresh(ctx, entry)) {
-        enum bh_code code = mint(ctx, entry, ret_reason);
+        enum bh_code code = mint_and_tell(ctx, entry, ret_reason);
         if (code != BH_OK) {
             drop(entry);
             return code;
         }
     }
     entry->used = true;
-    /* A copy: the entry may be evicted while nginx still reads the request's body. */
-    char *copy = ngx_pnalloc(r->pool, entry->token_len + entry->sub.len + entry->scope.len);
-    if (copy == NULL) {
-        return BH_E_NO_MEMORY;
-    }
-    *ret_token = put(&copy, (struct bh_str){entry->token, entry->token_len});
-    ctx->subject = (ngx_str_t){entry->sub.len, (u_char *)copy};
-    (void)put(&copy, entry->sub);
-    ctx->scope = put(&copy, entry->scope);
-    return BH_OK;
+    return hand_out(r, ctx, entry, ret_token);
 }
