@@ -35,7 +35,7 @@ test-drivers:  ## real drivers of six languages through PgBouncer, writes doc/gu
 	@tools/deps test
 	@tools/test-drivers --write $(ARGS)
 
-test-versions:  ## the extension on PostgreSQL 16, 17 and 18, each in a system of its own (root): make test-versions ARGS=17
+test-versions:  ## the extension on PostgreSQL 16 to 18, the edge on nginx 1.24 to 1.30, in systems of their own (root): make test-versions ARGS=17
 	@tools/test-versions $(ARGS)
 
 check:  ## sanitizers, static analysis, format and include rules
