@@ -227,6 +227,29 @@ label_of(size_t place)
 }
 
 static void
+write_room(struct bh_node *node, struct bh_buf *out)
+{
+    struct bh_snapshot_room room;
+    struct bh_error err;
+    if (pthread_mutex_trylock(&node->writing) != 0)
+        return;
+    enum bh_code code = bh_writer_room(node->writer, &room, &err);
+    pthread_mutex_unlock(&node->writing);
+    if (code != BH_OK)
+        return;
+    bh_buf_printf(out,
+        "# HELP bulkhead_snapshot_readers Places in the table of readers.\n"
+        "# TYPE bulkhead_snapshot_readers gauge\n"
+        "bulkhead_snapshot_readers{state=\"used\"} %u\n"
+        "bulkhead_snapshot_readers{state=\"stale\"} %u\n"
+        "bulkhead_snapshot_readers{state=\"max\"} %u\n"
+        "# HELP bulkhead_snapshot_bytes Of the file that hold something.\n"
+        "# TYPE bulkhead_snapshot_bytes gauge\n"
+        "bulkhead_snapshot_bytes %" PRIu64 "\n",
+        room.readers, room.stale, room.readers_max, room.bytes);
+}
+
+static void
 write_meter(const struct scan *scan, enum bh_meter meter, struct bh_buf *out)
 {
     bh_buf_printf(out, "# HELP bulkhead_edge_%s_total %s.\n# TYPE bulkhead_edge_%s_total counter\n",
@@ -305,6 +328,7 @@ void
 bh_metrics_write(struct bh_node *node, struct bh_buf *out)
 {
     write_snapshot(node, out);
+    write_room(node, out);
     /* Between two files: neither this one's holes nor its numbers are the other's. */
     if (bh_counters_replaced(bh_node_counters(node), node->config.counters))
         return;

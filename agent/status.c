@@ -11,6 +11,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "agent/doctor.h"
 #include "agent/log.h"
 #include "agent/metrics.h"
 #include "agent/ports.h"
@@ -109,6 +110,13 @@ get_metrics(struct bh_status *status, struct request *request, struct answer *an
     bh_metrics_write(status->node, &answer->text);
 }
 
+static void
+get_doctor(struct bh_status *status, struct request *request, struct answer *answer)
+{
+    (void)request;
+    bh_doctor_json(status->node, &answer->text);
+}
+
 static enum bh_code
 seed(struct bh_status *status, struct request *request, bool *ret_seeded, struct bh_error *err)
 {
@@ -155,6 +163,7 @@ static const struct route {
     {"GET", "/readyz", false, false, get_readyz},
     {"GET", "/status", false, false, get_status},
     {"GET", "/metrics", false, false, get_metrics},
+    {"GET", "/doctor", false, false, get_doctor},
     {"POST", "/seed", true, true, post_seed},
 };
 

@@ -270,7 +270,7 @@ check(const struct bh_cli *cli)
     const struct bh_command *command = cli->command;
 
     for (int i = 0; i < BH_OPT_COUNT; i++)
-        if (cli->options[i] != NULL && ((COMMON | command->options) & (1u << i)) == 0)
+        if (cli->options[i] != NULL && ((COMMON | command->options) & (UINT64_C(1) << i)) == 0)
             return bh_cli_usage(cli, "\"%s\" takes no --%s", command->path, bh_option_rows[i].word);
     if (cli->arg_count < command->args_min)
         return bh_cli_usage(cli, "\"%s\" needs %s", command->path, command->args);

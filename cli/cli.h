@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "core/arena.h"
@@ -33,7 +34,7 @@ enum bh_option {
     BH_OPT_COUNT
 };
 
-#define BH_OPT_BIT(name) (1u << BH_OPT_##name)
+#define BH_OPT_BIT(name) (UINT64_C(1) << BH_OPT_##name)
 
 struct bh_option_row {
     const char *word;     /* without the dashes */
@@ -51,7 +52,7 @@ struct bh_command {
     const char *args; /* "<id>", as help prints it */
     int args_min;
     int args_max;
-    unsigned options;    /* BH_OPT_BIT()s beside the common ones */
+    uint64_t options;    /* BH_OPT_BIT()s beside the common ones */
     const char *formats; /* what -o takes, the first is the default: "table|json" */
     const char *summary; /* one line */
     const char *details; /* more lines for `help <command>`, or NULL */
@@ -117,6 +118,7 @@ int bh_cmd_usage(struct bh_cli *cli);
 int bh_cmd_audit_list(struct bh_cli *cli);
 int bh_cmd_server_list(struct bh_cli *cli);
 int bh_cmd_selfcheck(struct bh_cli *cli);
+int bh_cmd_doctor(struct bh_cli *cli);
 int bh_cmd_adopt(struct bh_cli *cli);
 int bh_cmd_lint(struct bh_cli *cli);
 int bh_cmd_explain_access(struct bh_cli *cli);

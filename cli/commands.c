@@ -68,6 +68,12 @@ const struct bh_command bh_commands[] = {
         "Each database with tenants is looked at when the control plane starts, and daily.\n"
         "--now has all of them looked at again and waits for that.",
         bh_cmd_selfcheck, false},
+    {"doctor", "", 0, 0, BH_OPT_BIT(NGINX_CONF), TJ,
+        "is the edge of this machine set up so that it keeps its promises (exit 2: not)",
+        "Looks at what runs, the snapshot's readers, the counters, the module, and nginx's\n"
+        "configuration; changes nothing.  For an nginx of your own:\n"
+        "nginx -T 2>/dev/null | bulkhead doctor --nginx-conf -",
+        bh_cmd_doctor, false},
     {"adopt", "", 0, 0, BH_OPT_BIT(DATABASE) | BH_OPT_BIT(TENANT_COLUMN) | BH_OPT_BIT(OUT), TJ,
         "look at an existing database, and write the SQL that brings it under Bulkhead",
         "Reads the catalogue of the database in a read-only transaction and prints its tables, whose\n"

@@ -5,12 +5,12 @@
 #include "cli/out.h"
 
 static void
-print_options(FILE *out, unsigned options)
+print_options(FILE *out, uint64_t options)
 {
     for (int i = 0; i < BH_OPT_COUNT; i++) {
         const struct bh_option_row *row = &bh_option_rows[i];
         char left[64];
-        if ((options & (1u << i)) == 0)
+        if ((options & (UINT64_C(1) << i)) == 0)
             continue;
         (void)snprintf(left, sizeof(left), "%c%c%s--%s%s%s", row->letter ? '-' : ' ',
             row->letter ? row->letter : ' ', row->letter ? ", " : "  ", row->word,

@@ -107,7 +107,7 @@ add_escaped(struct bh_buf *buf, const char *text)
 }
 
 int
-bh_list_path(struct bh_cli *cli, const char *path, unsigned options, const char **ret_path)
+bh_list_path(struct bh_cli *cli, const char *path, uint64_t options, const char **ret_path)
 {
     struct bh_buf buf;
     long limit = 500;

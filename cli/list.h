@@ -26,7 +26,7 @@ enum bh_code bh_list_read(struct bh_client *client, const char *path, json_t **r
  * ${path} with a query of the options in ${options} (bits) that are given, each
  * under its own name; `limit` as it is bounded.  Returns 0 or an exit code.
  */
-int bh_list_path(struct bh_cli *cli, const char *path, unsigned options, const char **ret_path);
+int bh_list_path(struct bh_cli *cli, const char *path, uint64_t options, const char **ret_path);
 
 /** bh_json_decimal(arena, object, name): the integer member ${name} as text, or NULL. */
 const char *bh_json_decimal(struct bh_arena *arena, const json_t *object, const char *name);

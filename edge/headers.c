@@ -66,7 +66,7 @@ add(ngx_http_request_t *r, enum name name, ngx_str_t value)
 u_char *
 bh_edge_hex(u_char *to, const uint8_t *data, size_t len)
 {
-    static const char digits[16] = "0123456789abcdef";
+    static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < len; i++) {
         *to++ = (u_char)digits[data[i] >> 4];
         *to++ = (u_char)digits[data[i] & 15];

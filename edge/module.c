@@ -446,6 +446,9 @@ VISIBLE ngx_module_t ngx_http_bulkhead_module = {
     .exit_process = exit_process,
 };
 
+/* For `bulkhead doctor`, which reads it from the file. */
+VISIBLE const char bh_edge_build[] __attribute__((used)) = "bulkhead edge for nginx/" NGINX_VERSION;
+
 /*
  * What nginx looks for in a dynamic module; its own build writes the same.  The
  * order puts our header filter below those that may still change the status

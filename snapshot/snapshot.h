@@ -200,6 +200,19 @@ enum bh_code bh_writer_meta(struct bh_snapshot_writer *writer, const struct bh_s
 enum bh_code bh_writer_commit(struct bh_snapshot_writer *writer, struct bh_error *err) BH_MUSTCHECK;
 void bh_writer_abort(struct bh_snapshot_writer *writer);
 
+/* How full the snapshot is. */
+struct bh_snapshot_room {
+    unsigned readers; /* places in LMDB's table of readers that are taken */
+    unsigned stale;   /* of those, by processes that died: the next reader that opens clears them */
+    unsigned readers_max; /* where all are taken, a new worker cannot read */
+    uint64_t bytes;       /* of the file that hold something */
+    uint64_t map_bytes;   /* reserved; grows by itself */
+};
+
+/** bh_writer_room(writer, ret_room, err): look; between transactions of this process. */
+enum bh_code bh_writer_room(struct bh_snapshot_writer *writer, struct bh_snapshot_room *ret_room,
+    struct bh_error *err) BH_MUSTCHECK;
+
 /** bh_writer_meta_get(writer, ret_meta, err): what was committed last; all zero in a new snapshot.
  */
 enum bh_code bh_writer_meta_get(struct bh_snapshot_writer *writer,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -496,4 +497,57 @@ bh_writer_meta_get(
     }
     mdb_txn_abort(txn);
     return rc == 0 || rc == MDB_NOTFOUND ? BH_OK : bh_mdb_fail(err, rc, "read", writer->path);
+}
+
+/* A process that nobody has waited for yet is dead too: it maps nothing. */
+static bool
+is_dead(pid_t pid)
+{
+    char path[64];
+    char text[512];
+    snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == ENOENT && kill(pid, 0) != 0 && errno == ESRCH;
+    }
+    ssize_t len = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    const char *name_end = strrchr(text, ')'); /* the name may hold anything */
+    return name_end != NULL && name_end[1] == ' ' && (name_end[2] == 'Z' || name_end[2] == 'X');
+}
+
+/* LMDB tells readers as text: a heading, then lines of pid, thread and transaction. */
+static int
+count_reader(const char *line, void *arg)
+{
+    struct bh_snapshot_room *room = arg;
+    char *end;
+    long pid = strtol(line, &end, 10);
+    if (end != line && pid > 0) {
+        room->readers++;
+        room->stale += is_dead((pid_t)pid);
+    }
+    return 0;
+}
+
+enum bh_code
+bh_writer_room(
+    struct bh_snapshot_writer *writer, struct bh_snapshot_room *ret_room, struct bh_error *err)
+{
+    struct bh_snapshot_room room = {0};
+    MDB_envinfo info;
+    MDB_stat stat;
+    int rc = mdb_env_info(writer->env, &info);
+    if (rc == 0) {
+        rc = mdb_env_stat(writer->env, &stat);
+    }
+    if (rc != 0 || mdb_reader_list(writer->env, count_reader, &room) < 0) {
+        return bh_mdb_fail(err, rc, "look at", writer->path);
+    }
+    room.readers_max = info.me_maxreaders;
+    room.bytes = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+    room.map_bytes = info.me_mapsize;
+    *ret_room = room;
+    return BH_OK;
 }

@@ -236,7 +236,7 @@ def test_help_is_printed_from_the_table():
     listed = [row["command"] for row in json.loads(run("help", "-o", "json").out)["commands"]]
     assert {"up", "down", "status", "apply", "diff", "get tenants", "tenant list", "tenant get", "tenant delete",
             "op list", "op get", "op watch", "op resume", "token", "usage", "audit list", "server list", "selfcheck",
-            "adopt", "lint", "explain access", "version", "help"} == set(listed)
+            "adopt", "doctor", "lint", "explain access", "version", "help"} == set(listed)
     everything = run("help")
     assert everything.returncode == 0 and everything.err == ""
     for command in listed:
