@@ -79,7 +79,9 @@ const struct bh_component bh_components[BH_COMPONENT_COUNT] = {
             .argv = {"/usr/sbin/nginx", "-p", "${state}/nginx/", "-e", "stderr", "-c",
                 "${state}/etc/nginx.conf"},
             .cwd = "${state}",
-            .config = {"${state}/etc/nginx.conf", "${lib}/ngx_http_bulkhead_module.so"},
+            .config = {"${state}/etc/nginx.conf", "${state}/etc/nginx-tls.conf",
+                "${state}/keys/edge-tls.crt", "${state}/keys/edge-tls.key",
+                "${lib}/ngx_http_bulkhead_module.so"},
             .version = {"/usr/sbin/nginx", "-v"},
             .stop_signal = SIGQUIT, /* graceful: answers what it has */
             .hurry_signal = SIGTERM,

@@ -95,6 +95,8 @@ check_ports(const struct bh_site *site, struct bh_error *err)
     read_ours(site, &ours);
     for (int i = 0; i < BH_PORT_REDIS; i++) {
         uint16_t port = site->ports[i];
+        if (port == 0)
+            continue;
         for (int j = 0; j < i; j++)
             if (site->ports[j] == port)
                 return bh_fail(err, BH_E_CONFIG, "%s and %s cannot both use port %u",

@@ -10,6 +10,7 @@
 
 #include "agent/file.h"
 #include "agent/secret.h"
+#include "agent/selfsigned.h"
 #include "agent/setup.h"
 #include "agent/launch.h"
 #include "core/codec.h"
@@ -130,6 +131,25 @@ render_all(const struct bh_site *site, struct bh_error *err)
     return code;
 }
 
+/* The edge includes it where it is there. */
+static enum bh_code
+render_tls(const struct bh_site *site, struct bh_error *err)
+{
+    char path[PATH_MAX];
+    struct bh_chunks chunks;
+    if (site->ports[BH_PORT_EDGE_TLS] == 0) {
+        bh_site_path(site, "etc/nginx-tls.conf", path);
+        return unlink(path) == 0 || errno == ENOENT
+                   ? BH_OK
+                   : bh_fail(err, BH_E_CONFIG, "cannot remove %s: %s", path, strerror(errno));
+    }
+    BH_TRY(bh_selfsigned_ensure(site, err));
+    bh_chunks_init(&chunks);
+    enum bh_code code = render_one(site, "nginx-tls.conf", &chunks.arena, err);
+    bh_chunks_fini(&chunks);
+    return code;
+}
+
 /* For `bulkhead status` and `down`: where the last `up` put things. */
 static enum bh_code
 write_settings(const struct bh_site *site, struct bh_error *err)
@@ -182,6 +202,7 @@ bh_setup_inner(struct bh_site *site, const struct bh_secrets *secrets, struct bh
     bh_site_vars(site);
     BH_TRY(make_keys(site, secrets, err));
     BH_TRY(render_all(site, err));
+    BH_TRY(render_tls(site, err));
     BH_TRY(write_settings(site, err));
     return make_shm(site, err);
 }

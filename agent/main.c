@@ -69,6 +69,7 @@ static const struct flag flags[] = {
     {"pgbouncer-port", AT(ports[BH_PORT_PGBOUNCER]), "N", "7433"},
     {"app-port", AT(ports[BH_PORT_APP]), "N", "7090"},
     {"agent-port", AT(ports[BH_PORT_AGENT]), "N", "7081"},
+    {"edge-tls-port", AT(ports[BH_PORT_EDGE_TLS]), "N", "TLS of the edge; 0: none (0)"},
     {"redis-port", AT(ports[BH_PORT_REDIS]), "N", "7379"},
     {"control-url", AT(control_url), "URL", "control plane (without --embedded, as all below)"},
     {"token-file", AT(token_file), "FILE", "agent credential"},
@@ -160,7 +161,8 @@ set_ports(const struct options *options, struct bh_site *site)
         uint64_t port;
         if (!text || !text[0])
             continue;
-        if (!bh_str_uint(bh_str_of(text), 65535, &port) || port == 0)
+        if (!bh_str_uint(bh_str_of(text), 65535, &port) ||
+            (port == 0 && bh_port_kinds[i].standard != 0))
             return wrong("a port is a number from 1 to 65535:", bh_port_kinds[i].flag);
         site->ports[i] = (uint16_t)port;
     }

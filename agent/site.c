@@ -19,6 +19,8 @@ const struct bh_port_kind bh_port_kinds[BH_PORT_COUNT] = {
         "BULKHEAD_PGBOUNCER_PORT", 7433},
     [BH_PORT_APP] = {"app", "app_port", "--app-port", "BULKHEAD_APP_PORT", 7090},
     [BH_PORT_AGENT] = {"agent", "agent_port", "--agent-port", "BULKHEAD_AGENT_PORT", 7081},
+    [BH_PORT_EDGE_TLS] = {"edge-tls", "edge_tls_port", "--edge-tls-port", "BULKHEAD_EDGE_TLS_PORT",
+        0},
     [BH_PORT_REDIS] = {"redis", "redis_port", "--redis-port", "BULKHEAD_REDIS_PORT", 7379},
 };
 

@@ -9,7 +9,7 @@ const struct bh_option_row bh_option_rows[BH_OPT_COUNT] = {
 /* clang-format off */
 #define PORTS (BH_OPT_BIT(EDGE_PORT) | BH_OPT_BIT(CONTROL_PORT) | BH_OPT_BIT(POSTGRES_PORT) | \
     BH_OPT_BIT(PGBOUNCER_PORT) | BH_OPT_BIT(APP_PORT) | BH_OPT_BIT(AGENT_PORT) | \
-    BH_OPT_BIT(REDIS_PORT))
+    BH_OPT_BIT(EDGE_TLS_PORT) | BH_OPT_BIT(REDIS_PORT))
 #define TJ "table|json"
 
 const struct bh_command bh_commands[] = {

@@ -19,6 +19,7 @@ const struct bh_port_row bh_port_rows[BH_PORT_COUNT] = {
     [BH_PORT_PGBOUNCER] = {BH_OPT_PGBOUNCER_PORT, "pgbouncer_port", 7433},
     [BH_PORT_APP] = {BH_OPT_APP_PORT, "app_port", 7090},
     [BH_PORT_AGENT] = {BH_OPT_AGENT_PORT, "agent_port", 7081},
+    [BH_PORT_EDGE_TLS] = {BH_OPT_EDGE_TLS_PORT, "edge_tls_port", 0},
     [BH_PORT_REDIS] = {BH_OPT_REDIS_PORT, "redis_port", 7379},
 };
 
@@ -138,7 +139,7 @@ read_port(const struct bh_port_row *row, long *ret_port, struct bh_error *err)
     const char *text = variable(name);
     uint64_t port = (uint64_t)row->fallback;
 
-    if (text != NULL && (!bh_str_uint(bh_str_of(text), 65535, &port) || port == 0))
+    if (text != NULL && (!bh_str_uint(bh_str_of(text), 65535, &port) || (port == 0 && row->fallback != 0)))
         return bh_fail(err, BH_E_CONFIG,
             "the environment variable %s must be a whole number from 1 to 65535", name);
     *ret_port = (long)port;

@@ -16,6 +16,7 @@ enum bh_port {
     BH_PORT_PGBOUNCER,
     BH_PORT_APP,
     BH_PORT_AGENT,
+    BH_PORT_EDGE_TLS,
     BH_PORT_REDIS,
     BH_PORT_COUNT
 };

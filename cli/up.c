@@ -205,8 +205,8 @@ bh_cmd_up(struct bh_cli *cli)
     if (bh_state_find(cli, &state, &err) != BH_OK)
         return bh_cli_report(&err);
     for (int i = 0; code == 0 && i < BH_PORT_COUNT; i++) /* asked for, else as last time */
-        code =
-            bh_cli_number(cli, bh_port_rows[i].option, 1, 65535, state.ports[i], &state.ports[i]);
+        code = bh_cli_number(cli, bh_port_rows[i].option, bh_port_rows[i].fallback == 0 ? 0 : 1,
+            65535, state.ports[i], &state.ports[i]);
     if (code == 0)
         code = bh_agent_start(cli, &state);
     return code == 0 ? show(cli) : code;

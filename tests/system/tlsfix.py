@@ -95,8 +95,7 @@ def start(domains, workers=1, edit=lambda text: text, edit_tls=lambda text: text
     (edge.dir / "keys/edge-tls.crt").write_text(chain)
     (edge.dir / "keys/edge-tls.key").write_bytes(key.private_bytes(PEM, PKCS8, CLEAR))
     text = (REPO / "deploy/local/nginx-tls.conf").read_text()
-    for name, value in {"edge_tls_port": edge.tls_port, "edge_tls_certificate": edge.dir / "keys/edge-tls.crt",
-                        "edge_tls_key": edge.dir / "keys/edge-tls.key"}.items():
+    for name, value in {"edge_tls_port": edge.tls_port, "state": edge.dir}.items():
         text = text.replace("${%s}" % name, str(value))
     assert "${" not in text, "deploy/local/nginx-tls.conf has a placeholder that tlsfix does not know"
     (edge.dir / "etc/nginx-tls.conf").write_text(edit_tls(text))
