@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "core/arena.h"
+#include "core/bucket.h"
 #include "core/error.h"
 #include "core/issuer.h"
 #include "core/key.h"
@@ -77,6 +78,7 @@ struct bh_edge_server {
 /* ---- what is known of one request ---- */
 
 struct bh_edge_endpoints;
+struct bh_limit_use;
 
 /* A policy that was read; made and freed by policy.c. */
 struct bh_edge_policy {
@@ -120,6 +122,9 @@ struct bh_edge_ctx {
     struct bh_str scope; /* what the credential grants, space separated; set before the route is */
     struct bh_str roles; /* looked at where the route needs any; live in the request's pool */
     ngx_str_t path;      /* normalised, behind any prefix: what routes are compared with */
+    struct bh_limit_use *uses; /* of limits beside `default`, taken; in the request's pool */
+    size_t use_count;
+    struct bh_str violated; /* names of the limits that refused it, a JSON array; empty: none */
     off_t body_bytes;    /* of the request that were read, where the route bounds them */
     uint64_t begun_ns;   /* CLOCK_MONOTONIC; its header was complete */
     uint64_t txn;        /* of the snapshot that the tenant was read from */
@@ -644,17 +649,38 @@ bool bh_edge_timeout(ngx_http_request_t *r, const struct bh_edge_ctx *ctx);
 /* ---- limit.c ---- */
 
 /**
- * bh_edge_limit(r, ctx):
- * Take one request from the tenant's bucket, and say so in headers unless the
- * request is only observed.
+ * bh_edge_limit(r, ctx, ret_reason):
+ * Take one request from the tenant's bucket and from every limit that its policy or the route
+ * adds, from all of them or from none, and say so in headers unless the request is only observed.
+ * BH_E_RATE_LIMITED, BH_E_QUOTA_EXCEEDED, BH_E_NOT_READY with a reason.
  */
-enum bh_code bh_edge_limit(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
+enum bh_code bh_edge_limit(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
+
+/** bh_edge_limit_take(ctx): take one request from the tenant's bucket, if it has one. */
+struct bh_bucket_answer bh_edge_limit_take(struct bh_edge_ctx *ctx);
 
 /** bh_edge_monotonic_ns(): nanoseconds of CLOCK_MONOTONIC. */
 uint64_t bh_edge_monotonic_ns(void);
 
 /** bh_edge_digits(to, value): at most ten decimal digits; returns where they end. */
 u_char *bh_edge_digits(u_char *to, uint32_t value);
+
+/* ---- limits.c ---- */
+
+/** bh_edge_limits(r, ctx, mask, ret_reason): bh_edge_limit with the limits of ${mask}, bits of the
+ * tenant's policy. */
+enum bh_code bh_edge_limits(
+    ngx_http_request_t *r, struct bh_edge_ctx *ctx, uint32_t mask, const char **ret_reason);
+
+/**
+ * bh_edge_limits_settle(r, ctx):
+ * The request is over: it runs no more, and its bytes are known, if ${r} is not NULL.
+ */
+void bh_edge_limits_settle(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
+
+/** bh_edge_limits_close(): give this worker's part of the file back. */
+void bh_edge_limits_close(void);
 
 /* ---- endpoints.c, balancer.c ---- */
 

@@ -3,8 +3,6 @@
 
 #include <time.h>
 
-#include "core/bucket.h"
-
 uint64_t
 bh_edge_monotonic_ns(void)
 {
@@ -13,14 +11,15 @@ bh_edge_monotonic_ns(void)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-static struct bh_bucket_answer
-take(_Atomic uint64_t *tat_ns, uint32_t rate, uint32_t burst)
+struct bh_bucket_answer
+bh_edge_limit_take(struct bh_edge_ctx *ctx)
 {
+    _Atomic uint64_t *tat_ns = &ctx->slot->tat_ns;
     uint64_t now = bh_edge_monotonic_ns();
     uint64_t old = atomic_load_explicit(tat_ns, memory_order_relaxed);
     struct bh_bucket_answer answer;
     do {
-        answer = bh_bucket_take(old, rate, burst, now);
+        answer = bh_bucket_take(old, ctx->tenant.rate, ctx->tenant.burst, now);
     } while (answer.allowed && !atomic_compare_exchange_weak_explicit(tat_ns, &old, answer.tat_ns,
                                    memory_order_relaxed, memory_order_relaxed));
     return answer;
@@ -69,9 +68,14 @@ add_headers(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_bucket_ans
 }
 
 enum bh_code
-bh_edge_limit(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
+bh_edge_limit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
 {
-    struct bh_bucket_answer answer = take(&ctx->slot->tat_ns, ctx->tenant.rate, ctx->tenant.burst);
+    const struct bh_policy *policy = &ctx->tenant.policy->policy;
+    uint32_t mask = policy->everywhere | (ctx->route == NULL ? 0 : ctx->route->limits);
+    if (mask != 0 || policy->x_ratelimit) {
+        return bh_edge_limits(r, ctx, mask, ret_reason);
+    }
+    struct bh_bucket_answer answer = bh_edge_limit_take(ctx);
     if (!ctx->observed && !add_headers(r, ctx, answer)) {
         return BH_E_NO_MEMORY;
     }

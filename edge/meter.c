@@ -140,6 +140,7 @@ bh_edge_meter(ngx_http_request_t *r)
     bh_edge_stream_count(r, ctx);
     add_times(r, ctx);
     bh_edge_stream_end(ctx);
+    bh_edge_limits_settle(r, ctx);
     bh_edge_inflight_leave(ctx);
     bh_edge_hold_end(ctx);
     return NGX_OK;

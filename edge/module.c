@@ -205,6 +205,7 @@ static void
 ctx_marker(void *data)
 {
     struct bh_edge_ctx *ctx = data;
+    bh_edge_limits_settle(NULL, ctx);
     bh_edge_policy_drop(ctx->tenant.policy);
 }
 
@@ -310,7 +311,7 @@ admit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason)
     BH_TRY(authenticate(r, ctx, &token, ret_reason));
     BH_TRY(bh_edge_permit(r, ctx, ret_reason));
     /* After the credential: a flood of bad ones must not drain the tenant's bucket. */
-    BH_TRY(bh_edge_limit(r, ctx));
+    BH_TRY(bh_edge_limit(r, ctx, ret_reason));
     return ctx->observed || bh_edge_headers_inject(r, ctx, token) ? BH_OK : BH_E_NO_MEMORY;
 }
 
@@ -424,6 +425,7 @@ exit_process(ngx_cycle_t *cycle)
     bh_edge_tokens_wipe();
     bh_edge_cards_close();
     bh_edge_certificates_wipe();
+    bh_edge_limits_close();
     bh_edge_state_close();
 }
 

@@ -3,7 +3,8 @@
 
 #include "core/buf.h"
 
-#define BODY_MAX 1536
+#define BODY_MAX 3072
+#define QUOTA_TYPE "https://iana.org/assignments/http-problem-types#" /* of the draft */
 #define TYPE "https://bulkhead.dev/errors/" /* as the API; doc/contract/edge.md */
 
 static const struct wording {
@@ -30,6 +31,8 @@ static const struct wording {
     {BH_E_NOT_PERMITTED, "the credential does not permit this", ""},
     {BH_E_TOO_LARGE, "the request body is larger than this route takes", "send less"},
     {BH_E_RATE_LIMITED, "the tenant has used up its requests for now",
+        "wait for the seconds in Retry-After"},
+    {BH_E_QUOTA_EXCEEDED, "a quota of the tenant is used up",
         "wait for the seconds in Retry-After"},
     {BH_E_NOT_READY, "the edge cannot serve this tenant yet", "try again in a moment"},
     {BH_E_MAINTENANCE, "the service is under maintenance", "try again later"},
@@ -94,13 +97,18 @@ make_body(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t status, enu
     }
     struct bh_buf out;
     bh_buf_init(&out, (char *)body->pos, room);
-    bh_buf_printf(&out, "{\"type\":\"%s%s\"", TYPE, bh_code_slug(code));
+    bh_buf_printf(&out, "{\"type\":\"%s%s\"", code == BH_E_QUOTA_EXCEEDED ? QUOTA_TYPE : TYPE,
+        bh_code_slug(code));
     member(&out, "title", bh_code_title(code));
     bh_buf_printf(&out, ",\"status\":%d", (int)status);
     member(&out, "detail", detail);
     member(&out, "code", bh_code_slug(code));
     if (wording->hint[0] != '\0') {
         member(&out, "hint", wording->hint);
+    }
+    if (ctx->violated.len > 0) {
+        bh_buf_puts(&out, ",\"violated-policies\":");
+        bh_buf_str_add(&out, ctx->violated);
     }
     bh_buf_printf(&out, ",\"request_id\":\"%.*s\"}\n", (int)sizeof(ctx->request_id),
         (const char *)ctx->request_id);

@@ -63,7 +63,7 @@ class Answer:
             return None
         problem = self.json()
         assert problem["status"] == self.status, problem
-        assert set(problem) <= {"type", "title", "status", "detail", "code", "hint", "request_id"}
+        assert set(problem) <= {"type", "title", "status", "detail", "code", "hint", "request_id", "violated-policies"}
         assert problem["title"] and problem["detail"] and len(problem["request_id"]) == 32
         return problem["code"]
 
