@@ -245,6 +245,8 @@ bh_edge_upstream(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             "\"bulkhead\" must stand before other load-balancing methods and \"keepalive\"");
         return NGX_CONF_ERROR;
     }
+    struct bh_edge_server *own = ngx_http_conf_get_module_srv_conf(cf, ngx_http_bulkhead_module);
+    own->balances = true;
     upstream->peer.init_upstream = init_upstream;
     upstream->flags = NGX_HTTP_UPSTREAM_CREATE;
     return NGX_CONF_OK;

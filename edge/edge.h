@@ -47,9 +47,9 @@ struct bh_edge_main {
     ngx_str_t base_domain; /* lower case, no dots at the ends */
     size_t cards_size;     /* of the memory that workers share for credentials; 0: none */
     ngx_shm_zone_t *cards;
-    ngx_uint_t in_flight;  /* requests of one tenant at once, all workers together */
-    ngx_msec_t hold_ms;    /* how long requests of a tenant wait that is being moved */
-    ngx_uint_t hold_max;   /* how many of one tenant, in each worker */
+    ngx_uint_t in_flight; /* requests of one tenant at once, all workers together */
+    ngx_msec_t hold_ms;   /* how long requests of a tenant wait that is being moved */
+    ngx_uint_t hold_max;  /* how many of one tenant, in each worker */
 };
 
 enum bh_edge_mode { BH_EDGE_OFF, BH_EDGE_OBSERVE, BH_EDGE_ON };
@@ -72,6 +72,7 @@ struct bh_edge_server {
     bool failure_loopback;   /* clients of this machine too */
     ngx_flag_t certificates; /* of custom domains, from the snapshot */
     ngx_flag_t sni;          /* the name of the TLS handshake must be the tenant's */
+    bool balances;           /* of an upstream block: it has the directive `bulkhead` */
     ngx_str_t websocket;     /* named location that proxies tunnels; empty: there are none */
 };
 
@@ -86,7 +87,7 @@ struct bh_edge_policy {
     uint32_t number; /* of its name */
     uint64_t version;
     uint64_t generation; /* of the snapshot file */
-    uint64_t print; /* of its document */
+    uint64_t print;      /* of its document */
     unsigned holders;
     bool usable;
     struct bh_chunks chunks; /* where it lives */
@@ -143,22 +144,22 @@ struct bh_edge_ctx {
     off_t sent_before;               /* by us to the application, before the tunnel opened */
     const ngx_http_cache_t *refused; /* a cache whose key could be another tenant's */
     ngx_str_t prefix;                /* "/t/<id>" where the path named the tenant, else empty */
-    ngx_str_t domain; /* the custom domain that named the tenant, canonical; else empty */
+    ngx_str_t domain;  /* the custom domain that named the tenant, canonical; else empty */
     ngx_str_t api_key; /* value of the first X-API-Key that is a key of ours by its form */
     unsigned authorizations : 8;
     unsigned api_keys : 8;       /* X-API-Key headers */
     unsigned api_key_marked : 1; /* one of them is a key of ours by its form */
     unsigned by_key : 1;         /* X-API-Key is the credential */
-    unsigned websocket : 1; /* the client asked for one, in order */
-    unsigned upgraded : 1;  /* the application agreed */
-    unsigned closed : 1;    /* its tenant is served no more */
-    unsigned observed : 1;  /* the edge says what it would do, and does nothing */
-    unsigned by_host : 1;   /* the host named the tenant: its label or a custom domain */
-    unsigned anonymous : 1; /* the path needs no credential */
-    unsigned admitted : 1;  /* credential and limit were passed */
-    unsigned believed : 1;  /* a credential was shown and accepted */
-    unsigned too_large : 1; /* its body is more than the route takes */
-    unsigned counted : 1;   /* its status was */
+    unsigned websocket : 1;      /* the client asked for one, in order */
+    unsigned upgraded : 1;       /* the application agreed */
+    unsigned closed : 1;         /* its tenant is served no more */
+    unsigned observed : 1;       /* the edge says what it would do, and does nothing */
+    unsigned by_host : 1;        /* the host named the tenant: its label or a custom domain */
+    unsigned anonymous : 1;      /* the path needs no credential */
+    unsigned admitted : 1;       /* credential and limit were passed */
+    unsigned believed : 1;       /* a credential was shown and accepted */
+    unsigned too_large : 1;      /* its body is more than the route takes */
+    unsigned counted : 1;        /* its status was */
 };
 
 /** bh_edge_ctx_make(r): the request's context, made where it has none; NULL without memory. */
@@ -269,8 +270,7 @@ bool bh_edge_tenant_again(struct bh_str id, struct bh_edge_tenant *ret_tenant);
  * nothing was committed since; between begin and end.  False where it is nobody's.  again needs
  * no transaction and answers from that memory only, once the edge is ready.
  */
-bool bh_edge_domain_again(
-    struct bh_str domain, char ret_id[BH_TENANT_ID_MAX + 1], size_t *ret_len);
+bool bh_edge_domain_again(struct bh_str domain, char ret_id[BH_TENANT_ID_MAX + 1], size_t *ret_len);
 bool bh_edge_domain(struct bh_str domain, char ret_id[BH_TENANT_ID_MAX + 1], size_t *ret_len);
 
 /* ---- policy.c ---- */
@@ -451,6 +451,11 @@ void bh_edge_inflight_follow(struct bh_edge_ctx *ctx);
 /** bh_edge_inflight(ctx): requests of its tenant that are in flight on this edge, in all workers.
  */
 uint32_t bh_edge_inflight(const struct bh_edge_ctx *ctx);
+
+/* ---- check.c ---- */
+
+/** bh_edge_check(cf): refuse a configuration that cannot keep tenants apart; says where and why. */
+ngx_int_t bh_edge_check(ngx_conf_t *cf);
 
 /* ---- websocket.c ---- */
 

@@ -398,7 +398,7 @@ set_phases(ngx_conf_t *cf)
     bh_edge_headers_setup();
     bh_edge_meter_setup();
     bh_edge_body_setup();
-    if (bh_edge_cards_setup(cf, conf) != NGX_OK ||
+    if (bh_edge_check(cf) != NGX_OK || bh_edge_cards_setup(cf, conf) != NGX_OK ||
         add_phase(core, NGX_HTTP_POST_READ_PHASE, post_read) != NGX_OK ||
         add_phase(core, NGX_HTTP_PREACCESS_PHASE, gate) != NGX_OK ||
         add_phase(core, NGX_HTTP_LOG_PHASE, bh_edge_meter) != NGX_OK) {

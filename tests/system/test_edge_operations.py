@@ -168,6 +168,40 @@ def test_configuration_test_touches_nothing_of_ours(fresh):
     assert after == before and edge.slot(acme) == content
 
 
+REFUSED = {
+    "edge off before tenants": ("bulkhead on;", "", "has the edge off"),
+    "edge off in a server beside": ("server_tokens off;", "server_tokens off; server { listen 127.0.0.1:PORT; "
+                                    "location /a { location ~ /ab$ { grpc_pass grpc://bulkhead; } } }", "has the edge off"),
+    "answers stored": ("proxy_redirect off;", "proxy_redirect off; proxy_store on;", "stores answers of all tenants"),
+    "answers stored in a named location": ("location @websocket {", "location @websocket { proxy_store /tmp/x$uri;",
+                                           "stores answers of all tenants"),
+    "tunnels to nowhere": ("bulkhead_websocket @websocket;", "bulkhead_websocket @gone;", 'location "@gone"'),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_configuration_that_cannot_keep_tenants_apart_is_refused_at_start(fresh, name):
+    place, instead, said = REFUSED[name]
+    good = fresh()
+    bad = fresh(edit=lambda text: text.replace(place, instead.replace("PORT", str(good.ports.take()))))
+    for edge, code in ((good, 0), (bad, 1)):
+        done = subprocess.run(edge.command("-t"), capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+    assert "[emerg]" in done.stderr and said in done.stderr and f"{bad.dir}/nginx.conf:" in done.stderr
+
+
+@pytest.mark.parametrize("edit", [
+    ("bulkhead on;", "bulkhead observe; proxy_store on;"),
+    ("server_tokens off;", "server_tokens off; server { listen 127.0.0.1:PORT; location / { proxy_pass http://127.0.0.1:9; } }"),
+    ("location @websocket {", "location /static { proxy_store on; root /tmp; } location @websocket {"),
+])
+def test_configuration_that_only_resembles_these_is_taken(fresh, edit):
+    good = fresh()
+    edge = fresh(edit=lambda text: text.replace(edit[0], edit[1].replace("PORT", str(good.ports.take()))))
+    done = subprocess.run(edge.command("-t"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 # ---- reload and upgrade ----
 
 class Load(threading.Thread):
