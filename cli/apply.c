@@ -34,7 +34,7 @@ show_entry(const struct bh_file *file, const json_t *entry)
     if (node != NULL)
         bh_file_show(file, node->value, detail);
     else
-        bh_out_message(stderr, "bulkhead: %s: %s%s%s", file->id, pointer == NULL ? "" : pointer,
+        bh_out_message(stderr, "bulkhead: %s: %s%s%s", file->label, pointer == NULL ? "" : pointer,
             pointer == NULL || *pointer == '\0' ? "" : ": ", detail);
 }
 
@@ -48,7 +48,7 @@ tell_refused(const struct bh_file *file, const json_t *problem, const struct bh_
     if (err->code == BH_E_INVALID && json_array_size(errors) > 0)
         json_array_foreach(errors, i, entry) show_entry(file, entry);
     else
-        bh_out_message(stderr, "bulkhead: %s: %s", file->id, err->detail);
+        bh_out_message(stderr, "bulkhead: %s: %s", file->label, err->detail);
     if (err->hint[0] != '\0')
         bh_out_message(stderr, "  hint: %s", err->hint);
     return bh_code_exit(err->code);
@@ -56,11 +56,65 @@ tell_refused(const struct bh_file *file, const json_t *problem, const struct bh_
 
 /* ---- planning ---- */
 
+/* Does one of the files make the tier? */
+static bool
+is_planned(const struct bh_files *files, struct bh_str tier)
+{
+    for (size_t i = 0; i < files->count; i++)
+        if (files->items[i].tier && bh_str_is(tier, files->items[i].id))
+            return true;
+    return false;
+}
+
+/* Which tiers there are only the server knows; it is asked before the first write. */
+static int
+check_tier(struct bh_client *client, const struct bh_files *files, const struct bh_file *file)
+{
+    struct bh_request request = {.method = "GET"};
+    struct bh_str tier = file->doc.tier;
+    struct bh_answer answer;
+    struct bh_error err;
+    char detail[BH_DETAIL_MAX];
+    enum bh_code code;
+
+    if (file->tier || bh_str_is(tier, BH_TENANT_TIER) || is_planned(files, tier))
+        return 0;
+    const char *name = bh_arena_strndup(client->arena, tier.data, tier.len);
+    if (name == NULL)
+        return bh_cli_no_memory();
+    request.path = bh_client_path(client, "/v1/tiers/%s", bh_client_escape(client, name));
+    code = bh_client_call(client, &request, &answer, &err);
+    json_decref(answer.body);
+    if (code == BH_OK)
+        return 0;
+    if (code != BH_E_NOT_FOUND)
+        return bh_cli_report(&err);
+    (void)snprintf(detail, sizeof(detail),
+        "tier: is no tier; \"standard\" is always there, the others: bulkhead get tiers");
+    bh_file_show(file, bh_yaml_find(file->root, "/tier")->value, detail);
+    return BH_EXIT_INPUT;
+}
+
+static int
+check_tiers(struct bh_client *client, const struct bh_files *files)
+{
+    for (size_t i = 0; i < files->count; i++) {
+        int code = check_tier(client, files, &files->items[i]);
+        if (code != 0)
+            return code;
+    }
+    return 0;
+}
+
 static int
 plan_all(struct run *run)
 {
     size_t counts[3] = {0};
     struct bh_error err;
+    int code = check_tiers(run->client, run->files);
+
+    if (code != 0)
+        return code;
 
     for (size_t i = 0; i < run->files->count; i++) {
         if (bh_plan_make(run->client, &run->files->items[i], &run->plans[i], &err) != BH_OK)
@@ -82,14 +136,13 @@ static enum bh_code
 put_once(
     struct run *run, const struct bh_plan *plan, struct bh_answer *ret_answer, struct bh_error *err)
 {
-    struct bh_request request = {.method = "PUT", .body = bh_plan_body(&plan->file->doc)};
+    struct bh_request request = {.method = "PUT", .body = bh_plan_file_body(plan->file)};
     enum bh_code code;
 
     *ret_answer = (struct bh_answer){0};
     if (request.body == NULL)
         return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
-    request.path = bh_client_path(
-        run->client, "/v1/tenants/%s", bh_client_escape(run->client, plan->file->id));
+    request.path = bh_plan_path(run->client, plan->file);
     request.create_only = plan->action == BH_ACTION_CREATE;
     if (plan->action == BH_ACTION_CHANGE)
         request.if_match = bh_json_text(plan->current, "etag");
@@ -109,7 +162,7 @@ put_planned(
     for (int n = 0; code == BH_E_PRECONDITION && n < REPLANS_MAX; n++) {
         json_decref(ret_answer->body);
         *ret_answer = (struct bh_answer){0};
-        bh_out_message(stderr, "%s was changed meanwhile; what will happen now:", file->id);
+        bh_out_message(stderr, "%s was changed meanwhile; what will happen now:", file->label);
         bh_plan_free(plan);
         BH_TRY(bh_plan_make(run->client, file, plan, err));
         bh_plan_print(stderr, plan);
@@ -182,8 +235,7 @@ look_again(struct run *run, struct bh_applied *applied)
     struct bh_answer answer;
     struct bh_error err;
 
-    request.path = bh_client_path(
-        run->client, "/v1/tenants/%s", bh_client_escape(run->client, applied->file->id));
+    request.path = bh_plan_path(run->client, applied->file);
     if (bh_client_call(run->client, &request, &answer, &err) == BH_OK && answer.body != NULL) {
         json_decref(applied->tenant);
         applied->tenant = answer.body;
@@ -200,7 +252,8 @@ settle(struct run *run)
         const char *state = bh_json_text(item->operation, "state");
         for (size_t n = 0; n < run->files->count; n++) {
             struct bh_applied *applied = &run->applied[n];
-            if (applied->file == NULL || strcmp(applied->file->id, item->tenant) != 0)
+            if (applied->file == NULL || applied->file->tier ||
+                strcmp(applied->file->id, item->tenant) != 0)
                 continue;
             if (!item->over)
                 applied->result = "running";
@@ -279,7 +332,7 @@ print_table(const struct bh_files *files, const struct bh_applied *applied)
     struct bh_table *table = bh_table_new("TENANT|*RESULT|*STATE|URL");
 
     for (size_t i = 0; i < files->count; i++) {
-        const char *cells[] = {files->items[i].id,
+        const char *cells[] = {files->items[i].label,
             applied[i].result == NULL ? "not tried" : applied[i].result,
             bh_json_text(applied[i].tenant, "state"), bh_json_text(applied[i].tenant, "url")};
         bh_table_row(table, cells, 4);
@@ -319,10 +372,10 @@ diff_files(struct bh_cli *cli, struct bh_client *client, const struct bh_files *
     json_t *items = json_array();
     bool changes = false;
     struct bh_error err;
-    int code = 0;
+    int code = check_tiers(client, files);
 
     for (size_t i = 0; code == 0 && i < files->count; i++) {
-        struct bh_plan plan;
+        struct bh_plan plan = {.action = BH_ACTION_NONE};
         if (bh_plan_make(client, &files->items[i], &plan, &err) != BH_OK)
             code = bh_cli_report(&err);
         else if (bh_cli_json(cli))

@@ -106,6 +106,7 @@ int bh_cmd_status(struct bh_cli *cli);
 int bh_cmd_apply(struct bh_cli *cli);
 int bh_cmd_diff(struct bh_cli *cli);
 int bh_cmd_get_tenants(struct bh_cli *cli);
+int bh_cmd_get_tiers(struct bh_cli *cli);
 int bh_cmd_tenant_list(struct bh_cli *cli);
 int bh_cmd_tenant_get(struct bh_cli *cli);
 int bh_cmd_tenant_delete(struct bh_cli *cli);

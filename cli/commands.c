@@ -24,7 +24,7 @@ const struct bh_command bh_commands[] = {
         "-o env prints NAME=value lines for a shell: eval \"$(bulkhead status -o env)\"",
         bh_cmd_status, false},
     {"apply", "", 0, 0, BH_OPT_BIT(FILE) | BH_OPT_BIT(TIMEOUT), TJ,
-        "make tenants as their files say",
+        "make tenants and tiers as their files say",
         "All files are checked before anything is changed.  Prints what will happen, then follows\n"
         "each operation to its end.",
         bh_cmd_apply, false},
@@ -34,6 +34,8 @@ const struct bh_command bh_commands[] = {
         bh_cmd_get_tenants, false},
     {"get tenant", "[id]", 0, 1, BH_OPT_BIT(SEARCH), TJ, "list tenants, or show one", NULL,
         bh_cmd_get_tenants, true},
+    {"get tiers", "[name]", 0, 1, 0, TJ, "list tiers, or show one", NULL, bh_cmd_get_tiers, false},
+    {"get tier", "[name]", 0, 1, 0, TJ, "list tiers, or show one", NULL, bh_cmd_get_tiers, true},
     {"tenant list", "", 0, 0, BH_OPT_BIT(SEARCH), TJ, "list tenants", NULL,
         bh_cmd_tenant_list, false},
     {"tenant get", "<id>", 1, 1, 0, TJ, "show a tenant", NULL, bh_cmd_tenant_get, false},

@@ -220,6 +220,12 @@ member_of(const struct bh_issue *issue)
     return slash == NULL ? "" : slash + 1;
 }
 
+static const char *
+what_of(const struct bh_file *file)
+{
+    return file->tier ? "a tier file" : "a tenant file";
+}
+
 static void
 show_issue(const struct bh_file *file, const struct bh_issue *issue)
 {
@@ -238,7 +244,7 @@ show_issue(const struct bh_file *file, const struct bh_issue *issue)
         (void)snprintf(detail, sizeof(detail), "the key \"%s\" is missing", name);
     else
         (void)snprintf(
-            detail, sizeof(detail), "%s: %s", *name ? name : "a tenant file", issue->detail);
+            detail, sizeof(detail), "%s: %s", *name ? name : what_of(file), issue->detail);
     bh_file_show(file, mark, detail);
 }
 
@@ -254,13 +260,19 @@ check_file(struct bh_arena *arena, struct bh_file *file)
         return bh_code_exit(err.code);
     }
     bh_issues_init(&issues, arena);
-    bh_tenant_doc_read(&file->root->json, (struct bh_str){NULL, 0}, &issues, &file->doc);
+    file->tier = bh_tier_doc_is(&file->root->json);
+    if (file->tier)
+        bh_tier_doc_read(&file->root->json, (struct bh_str){NULL, 0}, &issues, &file->tier_doc);
+    else
+        bh_tenant_doc_read(&file->root->json, (struct bh_str){NULL, 0}, &issues, &file->doc);
     for (const struct bh_issue *issue = issues.first; issue != NULL; issue = issue->next)
         show_issue(file, issue);
     if (issues.count > 0)
         return BH_EXIT_INPUT;
-    file->id = bh_arena_strndup(arena, file->doc.id.data, file->doc.id.len);
-    return issues.failed || file->id == NULL ? bh_cli_no_memory() : 0;
+    struct bh_str id = file->tier ? file->tier_doc.name : file->doc.id;
+    file->id = bh_arena_strndup(arena, id.data, id.len);
+    file->label = file->tier ? bh_arena_printf(arena, "tier/%s", file->id) : file->id;
+    return issues.failed || file->id == NULL || file->label == NULL ? bh_cli_no_memory() : 0;
 }
 
 /* One id in two files: said at the second. */
@@ -275,16 +287,33 @@ check_twice(const struct bh_files *files)
             const struct bh_yaml_node *id;
             char detail[BH_DETAIL_MAX];
             if (file->id == NULL || files->items[j].id == NULL ||
-                strcmp(file->id, files->items[j].id) != 0)
+                strcmp(file->label, files->items[j].label) != 0)
                 continue;
-            id = bh_yaml_find(file->root, "/id");
-            (void)snprintf(detail, sizeof(detail), "tenant \"%s\" is declared by %s already",
-                file->id, files->items[j].name);
+            id = bh_yaml_find(file->root, file->tier ? "/name" : "/id");
+            (void)snprintf(detail, sizeof(detail), "%s \"%s\" is declared by %s already",
+                file->tier ? "tier" : "tenant", file->id, files->items[j].name);
             bh_file_show(file, id->value, detail);
             code = BH_EXIT_INPUT;
             break;
         }
     return code;
+}
+
+/* Tenants may be of tiers that other files make: tiers first, else the order stays. */
+static int
+put_tiers_first(struct bh_arena *arena, struct bh_files *files)
+{
+    struct bh_file *items = bh_arena_alloc(arena, files->count * sizeof(*items));
+    size_t count = 0;
+
+    if (items == NULL)
+        return bh_cli_no_memory();
+    for (int tier = 1; tier >= 0; tier--)
+        for (size_t i = 0; i < files->count; i++)
+            if (files->items[i].tier == (tier == 1))
+                items[count++] = files->items[i];
+    files->items = items;
+    return 0;
 }
 
 int
@@ -309,5 +338,7 @@ bh_files_read(struct bh_cli *cli, struct bh_files *ret_files)
             code = wrong;
     }
     twice = check_twice(ret_files);
-    return code != 0 ? code : twice;
+    if (code == 0)
+        code = twice;
+    return code != 0 ? code : put_tiers_first(cli->arena, ret_files);
 }

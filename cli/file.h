@@ -1,5 +1,6 @@
 /*
- * Tenant files: found, read, checked, and what is wrong shown in them.
+ * Files of tenants, and of tiers (`kind: tier`): found, read, checked, and what is wrong shown in
+ * them.
  */
 #ifndef BH_CLI_FILE_H
 #define BH_CLI_FILE_H
@@ -13,12 +14,15 @@ struct bh_file {
     const char *name; /* as messages name it: a path, or <stdin> */
     struct bh_str text;
     struct bh_yaml_node *root;
-    struct bh_tenant_doc doc;
-    const char *id; /* doc.id, NUL-terminated */
+    bool tier;
+    struct bh_tenant_doc doc;    /* of a tenant */
+    struct bh_tier_doc tier_doc; /* of a tier */
+    const char *id;              /* doc.id or tier_doc.name, NUL-terminated */
+    const char *label;           /* the same for people: "acme", "tier/gold" */
 };
 
 struct bh_files {
-    struct bh_file *items; /* in the order given; a directory's by name */
+    struct bh_file *items; /* tiers first, each in the order given; a directory's by name */
     size_t count;
     bool list; /* more than one, or a directory: results are lists */
 };

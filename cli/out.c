@@ -217,3 +217,19 @@ bh_json_text(const json_t *object, const char *name)
 {
     return json_string_value(json_object_get(object, name));
 }
+
+#define VALUE_SHOWN_MAX 160 /* bytes of a value in one line */
+
+void
+bh_out_value(FILE *out, const json_t *value)
+{
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    size_t len = text == NULL ? 0 : strlen(text);
+
+    bh_out_text(out,
+        (struct bh_str){text == NULL ? "" : text,
+            bh_utf8_prefix((struct bh_str){text, len > VALUE_SHOWN_MAX ? VALUE_SHOWN_MAX : len})});
+    if (len > VALUE_SHOWN_MAX)
+        (void)fputs(" ...", out);
+    free(text);
+}

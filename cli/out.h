@@ -41,6 +41,9 @@ void bh_out_message(FILE *out, const char *fmt, ...) BH_PRINTF(2, 3);
  * code. */
 int bh_out_json(json_t *value);
 
+/** bh_out_value(out, value): any JSON value as compact text, cut where it is long. */
+void bh_out_value(FILE *out, const json_t *value);
+
 /* A table with headings on stdout: add rows, then print. */
 struct bh_table;
 

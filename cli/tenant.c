@@ -67,8 +67,10 @@ print_member(const char *name, const json_t *value)
         bh_out_text(stdout, (struct bh_str){json_string_value(value), json_string_length(value)});
     else if (json_is_integer(value))
         (void)printf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    else
+    else if (json_is_null(value))
         (void)fputs("-", stdout);
+    else
+        bh_out_value(stdout, value);
     (void)fputc('\n', stdout);
 }
 
@@ -84,20 +86,20 @@ print_condition(const json_t *condition)
         message == NULL || *message == '\0' ? "" : ": ", message == NULL ? "" : message);
 }
 
-static void
-print_tenant(const json_t *tenant)
+void
+bh_members_print(const json_t *object)
 {
     const char *name;
     json_t *value;
 
-    json_object_foreach((json_t *)tenant, name, value)
+    json_object_foreach((json_t *)object, name, value)
     {
         const char *inner;
         json_t *part;
         size_t i;
-        if (json_is_array(value))
+        if (strcmp(name, "conditions") == 0)
             json_array_foreach(value, i, part) print_condition(part);
-        else if (json_is_object(value))
+        else if (json_object_size(value) > 0)
             json_object_foreach(value, inner, part)
             {
                 char path[128];
@@ -109,8 +111,8 @@ print_tenant(const json_t *tenant)
     }
 }
 
-static int
-get(struct bh_cli *cli, const char *id)
+int
+bh_object_get(struct bh_cli *cli, const char *collection, const char *name)
 {
     struct bh_request request = {.method = "GET"};
     struct bh_client client;
@@ -120,7 +122,8 @@ get(struct bh_cli *cli, const char *id)
 
     if (bh_client_open(cli, &client, &err) != BH_OK)
         return bh_cli_report(&err);
-    request.path = bh_client_path(&client, "/v1/tenants/%s", bh_client_escape(&client, id));
+    request.path =
+        bh_client_path(&client, "/v1/%s/%s", collection, bh_client_escape(&client, name));
     code = bh_client_call(&client, &request, &answer, &err);
     bh_client_close(&client);
     if (code != BH_OK) {
@@ -129,7 +132,7 @@ get(struct bh_cli *cli, const char *id)
     }
     if (bh_cli_json(cli))
         return bh_out_json(answer.body);
-    print_tenant(answer.body);
+    bh_members_print(answer.body);
     json_decref(answer.body);
     return BH_EXIT_OK;
 }
@@ -143,7 +146,7 @@ bh_cmd_tenant_list(struct bh_cli *cli)
 int
 bh_cmd_tenant_get(struct bh_cli *cli)
 {
-    return get(cli, cli->args[0]);
+    return bh_object_get(cli, "tenants", cli->args[0]);
 }
 
 int
@@ -151,7 +154,7 @@ bh_cmd_get_tenants(struct bh_cli *cli)
 {
     if (cli->arg_count > 0 && cli->options[BH_OPT_SEARCH] != NULL)
         return bh_cli_usage(cli, "an id and --search exclude each other");
-    return cli->arg_count > 0 ? get(cli, cli->args[0]) : list(cli);
+    return cli->arg_count > 0 ? bh_object_get(cli, "tenants", cli->args[0]) : list(cli);
 }
 
 /* Sends the DELETE; ${ret_operation} is in the arena. */

@@ -14,4 +14,11 @@ enum bh_code bh_tenants_read(struct bh_client *client, const char *search, json_
 /** bh_tenants_print(arena, items): as a table on stdout; returns the exit code. */
 int bh_tenants_print(struct bh_arena *arena, const json_t *items);
 
+/** bh_members_print(object): a tenant or tier for people, a member a line, on stdout. */
+void bh_members_print(const json_t *object);
+
+/** bh_object_get(cli, collection, name): show /v1/${collection}/${name} as -o says; the exit code.
+ */
+int bh_object_get(struct bh_cli *cli, const char *collection, const char *name);
+
 #endif

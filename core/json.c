@@ -387,3 +387,41 @@ bh_json_int(const struct bh_json *value, int64_t *ret_number)
     *ret_number = negative ? (int64_t)(0 - number) : (int64_t)number;
     return true;
 }
+
+/* ---- writing ---- */
+
+/* What stands for a value that holds no others. */
+static void
+write_leaf(struct bh_buf *out, const struct bh_json *value)
+{
+    if (value->kind == BH_JSON_STRING)
+        bh_buf_json(out, value->text);
+    else if (value->kind == BH_JSON_NUMBER)
+        bh_buf_str_add(out, value->text);
+    else
+        bh_buf_puts(out, value->kind == BH_JSON_TRUE    ? "true"
+                         : value->kind == BH_JSON_FALSE ? "false"
+                                                        : "null");
+}
+
+/* Trees that were read are at most BH_JSON_DEPTH deep. */
+void
+bh_json_write(struct bh_buf *out, const struct bh_json *value)
+{
+    bool object = value->kind == BH_JSON_OBJECT;
+    if (!object && value->kind != BH_JSON_ARRAY) {
+        write_leaf(out, value);
+        return;
+    }
+    bh_buf_putc(out, object ? '{' : '[');
+    for (const struct bh_json *child = value->first; child != NULL; child = child->next) {
+        if (child != value->first)
+            bh_buf_putc(out, ',');
+        if (object) {
+            bh_buf_json(out, child->name);
+            bh_buf_putc(out, ':');
+        }
+        bh_json_write(out, child);
+    }
+    bh_buf_putc(out, object ? '}' : ']');
+}

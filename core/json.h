@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "core/arena.h"
+#include "core/buf.h"
 #include "core/error.h"
 #include "core/str.h"
 
@@ -45,6 +46,12 @@ struct bh_json {
  */
 enum bh_code bh_json_parse(struct bh_str text, unsigned depth_max, struct bh_arena *arena,
     struct bh_json **ret_value, struct bh_error *err) BH_MUSTCHECK;
+
+/**
+ * bh_json_write(out, value):
+ * ${value} as JSON text without white space; numbers as they stood in their text.
+ */
+void bh_json_write(struct bh_buf *out, const struct bh_json *value);
 
 /**
  * bh_json_get(object, name): the member of that name, or NULL (also where ${object} is NULL or no

@@ -241,6 +241,7 @@ struct build {
     struct bh_issues *issues;
     const char *at;
     struct bh_policy *policy;
+    bool open; /* names of quota policies may be those of the layer below */
 };
 
 /* ${place} is below build->at; NULL: there was no memory for it. */
@@ -362,7 +363,7 @@ limits_of(const struct build *build, const struct bh_json *array, const char *pl
             i++;
         if (i < policy->limit_count)
             bits |= UINT32_C(1) << i;
-        else
+        else if (!build->open)
             report(build, array, place, "names no quota policy");
     }
     return bits;
@@ -426,22 +427,40 @@ build_policy(const struct build *build, const struct text *text)
     build_routes(build, text->routes);
 }
 
-void
-bh_policy_read(const struct bh_json *value, const char *at, struct bh_arena *arena,
-    struct bh_issues *issues, struct bh_policy *ret_policy)
+static void
+read_policy(struct build *build, const struct bh_json *value)
 {
     struct text text = {.app_scope = BH_STR("anonymous"), .user_tokens = true, .api_keys = true};
-    struct build build = {arena, issues, at, ret_policy};
+    struct bh_issues *issues = build->issues;
+    const char *at = build->at;
     size_t before = issues->count;
     bh_fields_read_at(&fields, value, at, &text, issues);
     if (text.maintenance != NULL) {
-        const char *place = bh_arena_printf(arena, "%s/maintenance", at);
+        const char *place = bh_arena_printf(build->arena, "%s/maintenance", at);
         bh_fields_read_at(
             &maintenance_fields, text.maintenance, place == NULL ? at : place, &text, issues);
     }
     /* Only what has the right types can be put together. */
+    build->open = build->open && text.quota_policies == NULL;
     if (issues->count == before)
-        build_policy(&build, &text);
+        build_policy(build, &text);
+}
+
+void
+bh_policy_read(const struct bh_json *value, const char *at, struct bh_arena *arena,
+    struct bh_issues *issues, struct bh_policy *ret_policy)
+{
+    struct build build = {arena, issues, at, ret_policy, false};
+    read_policy(&build, value);
+}
+
+void
+bh_policy_read_layer(
+    const struct bh_json *value, const char *at, struct bh_arena *arena, struct bh_issues *issues)
+{
+    struct bh_policy policy;
+    struct build build = {arena, issues, at, &policy, true};
+    read_policy(&build, value);
 }
 
 enum bh_code

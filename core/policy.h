@@ -108,6 +108,14 @@ void bh_policy_read(const struct bh_json *value, const char *at, struct bh_arena
     struct bh_issues *issues, struct bh_policy *ret_policy);
 
 /**
+ * bh_policy_read_layer(value, at, arena, issues):
+ * Check the object ${value} as what a tenant lays over its tier's policy, member by member: where
+ * it states no quota_policies itself, the names of some may be the tier's.
+ */
+void bh_policy_read_layer(
+    const struct bh_json *value, const char *at, struct bh_arena *arena, struct bh_issues *issues);
+
+/**
  * bh_policy_parse(text, arena, ret_policy, err):
  * The same from JSON text.  BH_E_BAD_REQUEST, BH_E_INVALID with the first pointer, BH_E_NO_MEMORY.
  */

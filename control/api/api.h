@@ -154,6 +154,13 @@ enum bh_code bh_auth_check(struct bh_request *request, struct bh_error *err) BH_
 /** bh_text(request, s): ${s} NUL-terminated in the request's arena, or NULL. */
 const char *bh_text(struct bh_request *request, struct bh_str s);
 
+/**
+ * bh_json_text_of(request, value, absent):
+ * ${value} as JSON text in the request's arena, ${absent} where it is NULL; NULL: no memory.
+ */
+const char *bh_json_text_of(
+    struct bh_request *request, const struct bh_json *value, const char *absent);
+
 /* Handlers, one file per resource. */
 #define BH_HANDLER(name)                                                                           \
     enum bh_code name(struct bh_request *request, struct bh_reply *reply, struct bh_error *err)
@@ -163,6 +170,9 @@ BH_HANDLER(bh_tenants_list);
 BH_HANDLER(bh_tenants_get);
 BH_HANDLER(bh_tenants_put);
 BH_HANDLER(bh_tenants_delete);
+BH_HANDLER(bh_tiers_list);
+BH_HANDLER(bh_tiers_get);
+BH_HANDLER(bh_tiers_put);
 BH_HANDLER(bh_operations_list);
 BH_HANDLER(bh_operations_get);
 BH_HANDLER(bh_operations_resume);

@@ -26,3 +26,15 @@ bh_text(struct bh_request *request, struct bh_str s)
 {
     return bh_arena_strndup(request->arena, s.data == NULL ? "" : s.data, s.len);
 }
+
+const char *
+bh_json_text_of(struct bh_request *request, const struct bh_json *value, const char *absent)
+{
+    struct bh_buf text;
+
+    if (value == NULL)
+        return absent;
+    bh_buf_init_arena(&text, request->arena, 8 * (size_t)BH_BODY_MAX); /* all of it escaped */
+    bh_json_write(&text, value);
+    return bh_buf_ok(&text) ? bh_buf_str(&text).data : NULL;
+}

@@ -4,6 +4,7 @@
 #include "control/api/api.h"
 #include "control/api/page.h"
 #include "control/api/write.h"
+#include "core/host.h"
 #include "core/tenantdoc.h"
 
 /* What each state means for who looks: the condition Ready. */
@@ -93,6 +94,9 @@ write_tenant(struct bh_request *request, struct bh_writer *w, const struct bh_te
     bh_write_int(w, "requests_per_second", tenant->limits.rate);
     bh_write_int(w, "burst", tenant->limits.burst);
     bh_write_close(w, '}');
+    bh_write_raw(w, "edge", tenant->edge);
+    bh_write_raw(w, "domains", tenant->domains);
+    bh_write_raw(w, "endpoints", tenant->endpoints);
     bh_write_text(w, "url",
         bh_arena_printf(request->arena, "http://%s.%s:%u/", tenant->id, config->base_domain,
             config->edge_port));
@@ -175,12 +179,29 @@ BH_HANDLER(bh_tenants_get)
     return BH_OK;
 }
 
+/* Names under the base domain are tenants' already, by their ids. */
+static void
+check_domains(struct bh_request *request, const struct bh_json *domains)
+{
+    struct bh_str base = bh_str_of(request->config->base_domain);
+    unsigned index = 0;
+
+    for (const struct bh_json *item = domains == NULL ? NULL : domains->first; item != NULL;
+         item = item->next, index++)
+        if (item->kind == BH_JSON_STRING && bh_domain_check(item->text, NULL) == BH_OK &&
+            bh_host_under(item->text, base))
+            (void)bh_issues_add(&request->issues, BH_ISSUE_VALUE, item,
+                bh_arena_printf(request->arena, "/domains/%u", index),
+                "must not lie under the base domain");
+}
+
 static enum bh_code
 read_wish(struct bh_request *request, struct bh_tenant_wish *wish, struct bh_error *err)
 {
     struct bh_tenant_doc doc;
 
     bh_tenant_doc_read(request->json, request->params[0], &request->issues, &doc);
+    check_domains(request, doc.domains);
     BH_TRY(bh_issues_code(&request->issues, err));
     if (request->if_none_match != NULL && strcmp(request->if_none_match, "*") != 0)
         return bh_fail(err, BH_E_BAD_REQUEST, "If-None-Match may only be * here");
@@ -189,10 +210,14 @@ read_wish(struct bh_request *request, struct bh_tenant_wish *wish, struct bh_err
         .name = bh_text(request, doc.name),
         .tier = bh_text(request, doc.tier),
         .limits = {(int32_t)doc.rate, (int32_t)doc.burst},
+        .edge = bh_json_text_of(request, doc.edge, "{}"),
+        .domains = bh_json_text_of(request, doc.domains, "[]"),
+        .endpoints = bh_json_text_of(request, doc.endpoints, "[]"),
         .if_match = request->if_match,
         .create_only = request->if_none_match != NULL,
     };
-    if (wish->id == NULL || wish->name == NULL || wish->tier == NULL)
+    if (wish->id == NULL || wish->name == NULL || wish->tier == NULL || wish->edge == NULL ||
+        wish->domains == NULL || wish->endpoints == NULL)
         return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
     return BH_OK;
 }

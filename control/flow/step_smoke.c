@@ -76,17 +76,43 @@ mint(struct bh_work *work, struct bh_buf *token, struct bh_error *err)
     return code;
 }
 
+/* What the tenant's policy lets a visitor and a user of the platform see. */
+struct access {
+    bool closed;  /* in maintenance: nobody gets in */
+    bool guarded; /* who gets in is more than the platform's tokens */
+};
+
+static enum bh_code
+read_access(struct bh_work *work, struct access *ret_access, struct bh_error *err)
+{
+    PGresult *r;
+    BH_TRY(bh_db_run(work->db, &r, err,
+        "SELECT p.edge ? 'maintenance', p.edge ?| '{auth,routes,unlisted,user_tokens,limits}'"
+        " FROM tenant t JOIN tier r ON r.name = t.tier"
+        " CROSS JOIN LATERAL (SELECT r.edge || t.edge AS edge) p WHERE t.no = $1",
+        bh_number(work->lease.no).text));
+    *ret_access = (struct access){.closed = PQntuples(r) == 1 && PQgetvalue(r, 0, 0)[0] == 't',
+        .guarded = PQntuples(r) == 1 && PQgetvalue(r, 0, 1)[0] == 't'};
+    PQclear(r);
+    return BH_OK;
+}
+
 enum bh_code
 bh_step_smoke(struct bh_work *work, struct bh_error *err)
 {
+    struct access access;
     char storage[BH_USERTOKEN_MAX];
     char host[512];
     struct bh_buf token;
     bh_buf_init(&token, storage, sizeof(storage));
     BH_TRY(bh_work_tenant(work, err));
+    BH_TRY(read_access(work, &access, err));
+    if (access.closed)
+        return BH_OK;
     BH_TRY(mint(work, &token, err));
     snprintf(host, sizeof(host), "%s.%s", work->tenant.id, work->config->base_domain);
-    struct bh_smoke smoke = {work->config->edge_url, host, token.data, REQUEST_TIMEOUT_MS};
+    struct bh_smoke smoke = {
+        work->config->edge_url, host, token.data, REQUEST_TIMEOUT_MS, access.guarded};
     enum bh_code code = bh_smoke_run(&smoke, err);
     bh_wipe(storage, sizeof(storage));
     return code;

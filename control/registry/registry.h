@@ -32,6 +32,9 @@ struct bh_tenant {
     const char *name;
     const char *tier;
     struct bh_limits limits;
+    const char *edge;      /* JSON text, an object (core/policy.h) */
+    const char *domains;   /* JSON text, an array of strings */
+    const char *endpoints; /* the same; [] are its cell's */
     const char *state;
     int64_t epoch;
     int64_t generation;
@@ -51,6 +54,9 @@ struct bh_tenant_wish {
     const char *name;
     const char *tier;
     struct bh_limits limits;
+    const char *edge; /* as above, checked by core/tenantdoc.h */
+    const char *domains;
+    const char *endpoints;
     const char *if_match; /* NULL: no condition; an ETag with its quotes, or "*" */
     bool create_only;     /* If-None-Match: * */
 };
@@ -61,14 +67,15 @@ enum bh_change { BH_CHANGE_CREATED, BH_CHANGE_UPDATED, BH_CHANGE_NONE };
  * bh_tenant_put(db, arena, wish, ret_tenant, ret_change, err):
  * Make ${wish} the desired state.  New: gives uid and no, starts the operation
  * `onboard`.  Changed: generation + 1; `update` starts (or the running flow is
- * superseded) where limits or tier differ, nothing where only the registry
+ * superseded) where anything but the name differs, nothing where only the registry
  * changes (then observed_generation follows at once, or when the running flow
  * ends).  Identical: nothing.  A failed tenant put again starts onboarding
  * anew, and what an update failed to reach is tried again, also by an identical
  * PUT (BH_CHANGE_UPDATED).  The operation is in
  * ${ret_tenant}->operation.  Two PUTs of one id at once make one tenant.
- * BH_E_CONFLICT while offboarding (hint: the operation), then
- * BH_E_PRECONDITION for the conditions.
+ * BH_E_INVALID where there is no such tier, or its policy and ${wish}->edge together
+ * make none that is right; then BH_E_CONFLICT while offboarding (hint: the operation),
+ * BH_E_PRECONDITION for the conditions, BH_E_CONFLICT for a domain of another tenant.
  */
 enum bh_code bh_tenant_put(struct bh_db *db, struct bh_arena *arena,
     const struct bh_tenant_wish *wish, struct bh_tenant *ret_tenant, enum bh_change *ret_change,
@@ -104,6 +111,53 @@ struct bh_list {
 enum bh_code bh_tenant_list(struct bh_db *db, struct bh_arena *arena, const struct bh_list *list,
     struct bh_tenant **ret_tenants, size_t *ret_count, bool *ret_more,
     struct bh_error *err) BH_MUSTCHECK;
+
+/* ---- tiers (tier.c) ---- */
+
+struct bh_tier {
+    const char *name;
+    const char *edge; /* JSON text, an object (core/policy.h) */
+    int64_t generation;
+    int64_t created_us;
+    int64_t updated_us;
+};
+
+/* What a PUT of a tier asks for. */
+struct bh_tier_wish {
+    const char *name;
+    const char *edge;
+    const char *if_match; /* as of tenants */
+    bool create_only;
+};
+
+/**
+ * bh_tier_put(db, arena, wish, ret_tier, ret_change, err):
+ * Make ${wish} the tier, and append its policy and those of its tenants that state something of
+ * their own to the feed, all in one transaction.  BH_E_PRECONDITION; BH_E_CONFLICT where a tenant
+ * of the tier would have a policy that is wrong (detail: which).
+ */
+enum bh_code bh_tier_put(struct bh_db *db, struct bh_arena *arena, const struct bh_tier_wish *wish,
+    struct bh_tier *ret_tier, enum bh_change *ret_change, struct bh_error *err) BH_MUSTCHECK;
+
+/** bh_tier_get(db, arena, name, ret_tier, err): BH_E_NOT_FOUND. */
+enum bh_code bh_tier_get(struct bh_db *db, struct bh_arena *arena, const char *name,
+    struct bh_tier *ret_tier, struct bh_error *err) BH_MUSTCHECK;
+
+/** bh_tier_list(...): by name; ${list}: limit and after count. */
+enum bh_code bh_tier_list(struct bh_db *db, struct bh_arena *arena, const struct bh_list *list,
+    struct bh_tier **ret_tiers, size_t *ret_count, bool *ret_more,
+    struct bh_error *err) BH_MUSTCHECK;
+
+/** bh_tier_etag(tier, ret_etag): `"<name>.<generation>"` with its quotes. */
+void bh_tier_etag(const struct bh_tier *tier, char ret_etag[80]);
+
+/**
+ * bh_tier_check(db, name, edge, err):
+ * Inside a transaction: hold the tier ${name} until its end, and check that a tenant may lay
+ * ${edge} over it.  BH_E_INVALID at "/tier" (the detail lists tiers) or below "/edge".
+ */
+enum bh_code bh_tier_check(
+    struct bh_db *db, const char *name, const char *edge, struct bh_error *err) BH_MUSTCHECK;
 
 /* ---- operations (operation.c) ---- */
 

@@ -36,6 +36,8 @@ bh_tenant_state_set(struct bh_db *db, int32_t no, enum bh_tenant_state to, struc
     if (!(allowed[from] & (1U << to)))
         return bh_fail(err, BH_E_INTERNAL, "tenant number %d cannot go from %s to %s", no,
             bh_tenant_state_name(from), bh_tenant_state_name(to));
+    if (to == BH_TENANT_GONE) /* its domains are free */
+        BH_TRY(bh_db_run(db, NULL, err, "DELETE FROM domain WHERE no = $1", bh_number(no).text));
     return bh_db_run(db, NULL, err,
         "UPDATE tenant SET state = $2, updated_at = clock_timestamp() WHERE no = $1",
         bh_number(no).text, bh_tenant_state_name(to));

@@ -8,7 +8,8 @@
 #define COLUMNS                                                                                    \
     "t.id, t.uid, t.no, t.name, t.tier, t.rate, t.burst, t.state, t.epoch, t.generation,"          \
     " t.observed_generation, t.cell, t.server, t.database, t.operation, t.failure,"                \
-    " " BH_SQL_US("t.created_at") ", " BH_SQL_US("t.updated_at")
+    " " BH_SQL_US("t.created_at") ", " BH_SQL_US("t.updated_at") ", t.edge, t.domains,"            \
+                                                                 " t.endpoints"
 
 static void
 read_row(const PGresult *r, int row, struct bh_arena *arena, struct bh_tenant *ret_tenant)
@@ -31,6 +32,9 @@ read_row(const PGresult *r, int row, struct bh_arena *arena, struct bh_tenant *r
         .failure = bh_db_text(r, row, 15, arena),
         .created_us = bh_db_int(r, row, 16),
         .updated_us = bh_db_int(r, row, 17),
+        .edge = bh_db_text(r, row, 18, arena),
+        .domains = bh_db_text(r, row, 19, arena),
+        .endpoints = bh_db_text(r, row, 20, arena),
     };
 }
 
@@ -38,7 +42,8 @@ read_row(const PGresult *r, int row, struct bh_arena *arena, struct bh_tenant *r
 static enum bh_code
 check_row(const struct bh_tenant *tenant, struct bh_error *err)
 {
-    if (tenant->id && tenant->uid && tenant->name && tenant->tier && tenant->state && tenant->cell)
+    if (tenant->id && tenant->uid && tenant->name && tenant->tier && tenant->state &&
+        tenant->cell && tenant->edge && tenant->domains && tenant->endpoints)
         return BH_OK;
     return bh_fail(err, BH_E_NO_MEMORY, "no memory for a tenant");
 }
@@ -106,6 +111,39 @@ check_match(const struct bh_tenant *tenant, const char *if_match, struct bh_erro
 
 /* ---- put ---- */
 
+/*
+ * Domains that others do not have become the tenant's, and what it states no more is free.  Who
+ * asks for one that another transaction takes waits for that one's end.
+ */
+static enum bh_code
+claim_domains(struct bh_db *db, const char *no, const char *domains, struct bh_error *err)
+{
+    PGresult *r;
+    char pointer[BH_POINTER_MAX];
+    BH_TRY(bh_db_run(db, NULL, err,
+        "DELETE FROM domain WHERE no = $1"
+        " AND name NOT IN (SELECT * FROM jsonb_array_elements_text($2))",
+        no, domains));
+    BH_TRY(bh_db_run(db, NULL, err,
+        "INSERT INTO domain (name, no) SELECT name, $1::int"
+        " FROM jsonb_array_elements_text($2) d (name) ORDER BY name COLLATE \"C\""
+        " ON CONFLICT DO NOTHING",
+        no, domains));
+    BH_TRY(bh_db_run(db, &r, err,
+        "SELECT place - 1, name FROM jsonb_array_elements_text($2) WITH ORDINALITY w (name, place)"
+        " WHERE NOT EXISTS (SELECT FROM domain d WHERE d.name = w.name AND d.no = $1::int)"
+        " ORDER BY place LIMIT 1",
+        no, domains));
+    enum bh_code code = BH_OK;
+    if (PQntuples(r) == 1) {
+        snprintf(pointer, sizeof(pointer), "/domains/%s", PQgetvalue(r, 0, 0));
+        code = bh_fail_at(
+            err, BH_E_CONFLICT, pointer, "the domain %s is taken already", PQgetvalue(r, 0, 1));
+    }
+    PQclear(r);
+    return code;
+}
+
 static enum bh_code
 insert_tenant(struct bh_db *db, const struct bh_tenant_wish *wish, struct bh_error *err)
 {
@@ -115,16 +153,18 @@ insert_tenant(struct bh_db *db, const struct bh_tenant_wish *wish, struct bh_err
     BH_TRY(bh_uid_new(&uid, err));
     bh_uid_format(&uid, uid_text);
     BH_TRY(bh_db_run(db, &result, err,
-        "INSERT INTO tenant (no, uid, id, name, tier, rate, burst, state, cell)"
-        " SELECT nextval('tenant_no_seq'), $1, $2, $3, $4, $5, $6, 'pending', c.name"
+        "INSERT INTO tenant (no, uid, id, name, tier, rate, burst, edge, domains, endpoints, state,"
+        "  cell)"
+        " SELECT nextval('tenant_no_seq'), $1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', c.name"
         " FROM cell c ORDER BY c.name LIMIT 1 RETURNING no",
         uid_text, wish->id, wish->name, wish->tier, bh_number(wish->limits.rate).text,
-        bh_number(wish->limits.burst).text));
+        bh_number(wish->limits.burst).text, wish->edge, wish->domains, wish->endpoints));
     int rows = PQntuples(result);
     int32_t no = rows == 1 ? (int32_t)bh_db_int(result, 0, 0) : 0;
     PQclear(result);
     if (rows != 1)
         return bh_fail(err, BH_E_UNAVAILABLE, "there is no cell to put a tenant into");
+    BH_TRY(claim_domains(db, bh_number(no).text, wish->domains, err));
     char operation[BH_OPERATION_ID];
     struct bh_operation_new start = {no, "onboard", 1};
     return bh_operation_start(db, &start, operation, err);
@@ -137,12 +177,27 @@ struct difference {
     bool restarts; /* it failed before and is asked for again */
 };
 
+/* What the registry keeps as jsonb it compares itself. */
+static enum bh_code
+same_settings(struct bh_db *db, const struct bh_tenant *tenant, const struct bh_tenant_wish *wish,
+    bool *ret_same, struct bh_error *err)
+{
+    PGresult *r;
+    BH_TRY(bh_db_run(db, &r, err,
+        "SELECT edge = $2::jsonb AND domains = $3::jsonb AND endpoints = $4::jsonb FROM tenant"
+        " WHERE no = $1",
+        bh_number(tenant->no).text, wish->edge, wish->domains, wish->endpoints));
+    *ret_same = PQntuples(r) == 1 && PQgetvalue(r, 0, 0)[0] == 't';
+    PQclear(r);
+    return BH_OK;
+}
+
 static struct difference
-compare(const struct bh_tenant *tenant, const struct bh_tenant_wish *wish)
+compare(const struct bh_tenant *tenant, const struct bh_tenant_wish *wish, bool same)
 {
     bool failed = strcmp(tenant->state, bh_tenant_state_name(BH_TENANT_FAILED)) == 0;
     bool stuck = !tenant->operation && tenant->observed_generation < tenant->generation;
-    bool outside = tenant->limits.rate != wish->limits.rate ||
+    bool outside = !same || tenant->limits.rate != wish->limits.rate ||
                    tenant->limits.burst != wish->limits.burst ||
                    strcmp(tenant->tier, wish->tier) != 0;
     return (struct difference){
@@ -158,14 +213,16 @@ write_wish(struct bh_db *db, const struct bh_tenant *tenant, const struct bh_ten
     const struct difference *difference, struct bh_error *err)
 {
     bool reached = !difference->flow && !tenant->operation;
-    return bh_db_run(db, NULL, err,
+    BH_TRY(bh_db_run(db, NULL, err,
         "UPDATE tenant SET name = $2, tier = $3, rate = $4, burst = $5,"
         " generation = generation + $6,"
         " observed_generation = CASE WHEN $7 THEN generation + $6 ELSE observed_generation END,"
+        " edge = $8, domains = $9, endpoints = $10,"
         " updated_at = clock_timestamp() WHERE no = $1",
         bh_number(tenant->no).text, wish->name, wish->tier, bh_number(wish->limits.rate).text,
-        bh_number(wish->limits.burst).text, difference->differs ? "1" : "0",
-        reached ? "true" : "false");
+        bh_number(wish->limits.burst).text, difference->differs ? "1" : "0", bh_flag(reached),
+        wish->edge, wish->domains, wish->endpoints));
+    return claim_domains(db, bh_number(tenant->no).text, wish->domains, err);
 }
 
 static enum bh_code
@@ -208,7 +265,9 @@ put_existing(struct bh_db *db, const struct bh_tenant *tenant, const struct bh_t
     if (wish->create_only)
         return bh_fail(err, BH_E_PRECONDITION, "tenant %s exists already", tenant->id);
     BH_TRY(check_match(tenant, wish->if_match, err));
-    struct difference difference = compare(tenant, wish);
+    bool same;
+    BH_TRY(same_settings(db, tenant, wish, &same, err));
+    struct difference difference = compare(tenant, wish, same);
     if (!difference.differs && !difference.flow) {
         *ret_change = BH_CHANGE_NONE;
         return BH_OK;
@@ -223,6 +282,8 @@ put_locked(struct bh_db *db, struct bh_arena *arena, const struct bh_tenant_wish
 {
     BH_TRY(lock_id(db, wish->id, err));
     enum bh_code code = find_living(db, arena, wish->id, true, ret_tenant, err);
+    if (code == BH_OK || code == BH_E_NOT_FOUND)
+        BH_TRY(bh_tier_check(db, wish->tier, wish->edge, err));
     if (code == BH_E_NOT_FOUND && wish->if_match)
         return fail_absent_condition(wish->id, err);
     if (code == BH_E_NOT_FOUND) {

@@ -186,6 +186,7 @@ def test_new_tenant(api, name):
     assert answer.headers["ETag"] == tenant["etag"]
     assert re.fullmatch(r'"[^"]+"', tenant["etag"])
     assert list(tenant) == ["id", "uid", "no", "name", "tier", "state", "generation", "observed_generation", "limits",
+                            "edge", "domains", "endpoints",
                             "url", "database", "operation", "conditions", "etag", "created_at", "updated_at"]
     assert (tenant["id"], tenant["name"], tenant["tier"]) == (name, "Ä & Co", "standard")
     assert tenant["limits"] == {"requests_per_second": 7, "burst": 200}
@@ -228,7 +229,8 @@ def test_get_and_put_round_trip(api, tenant):
     path = f"/v1/tenants/{tenant['id']}"
     answer = api.call("PUT", path, tenant)
     assert answer.status == 200 and answer.json() == tenant
-    nonsense = {key: [1, {"x": None}] for key in tenant if key not in ("id", "name", "tier", "limits")}
+    nonsense = {key: [1, {"x": None}] for key in tenant if key not in (
+        "id", "name", "tier", "limits", "edge", "domains", "endpoints")}
     answer = api.call("PUT", path, {**tenant, **nonsense})
     assert answer.status == 200 and answer.json() == tenant
 

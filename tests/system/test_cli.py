@@ -81,7 +81,18 @@ BAD = [
     ("id: hooli\nlimits: {burst: 0}\n", "2:17", "burst: must be a whole number"),
     ("id: hooli\nlimits: {burst: 1000001}\n", "2:17", "burst: must be a whole number"),
     ("id: hooli\nlimits: {burst: 99999999999999999999}\n", "2:17", "burst: must be a whole number"),
-    ("id: hooli\ntier: gold\n", "2:7", "standard"),
+    ("id: hooli\ntier: Gold\n", "2:7", "the name of a tier"),
+    ("id: hooli\nedge: {auht: app}\n", "2:8", 'unknown key "auht"; did you mean "auth"?'),
+    ("id: hooli\nedge:\n  auth: us\n", "3:9", "auth: must be one of edge, app"),
+    ("id: hooli\nedge:\n  routes:\n    - {path: /a}\n    - {path: b, methods: [get]}\n", "5:14", "path: must be a plain path"),
+    ("id: hooli\nedge:\n  quota_policies: []\n  limits: [daily]\n", "4:11", "names no quota policy"),
+    ("id: hooli\ndomains:\n  - shop.example\n  - shop\n", "4:5", "must be a domain name"),
+    ("id: hooli\ndomains: [a.example, a.example]\n", "2:22", "stands here twice"),
+    ("id: hooli\nendpoints: [localhost]\n", "2:13", "host:port"),
+    ("kind: tier\nedge: {}\n", "1:1", 'the key "name" is missing'),
+    ("kind: tier\nname: T1\n", "2:7", "the name of a tier"),
+    ("kind: tier\nname: gold\nlimits: {}\n", "3:1", 'unknown key "limits"'),
+    ("kind: tier\nname: gold\nedge: {limits: [x]}\n", "3:16", "names no quota policy"),
     ("id: Hooli\n", "1:5", "id"),
     ("id: api\n", "1:5", "id"),
     ("id: 'Hooli'\n", "1:5", "id"),
@@ -234,7 +245,7 @@ def test_wrong_usage(args, words):
 
 def test_help_is_printed_from_the_table():
     listed = [row["command"] for row in json.loads(run("help", "-o", "json").out)["commands"]]
-    assert {"up", "down", "status", "apply", "diff", "get tenants", "tenant list", "tenant get", "tenant delete",
+    assert {"up", "down", "status", "apply", "diff", "get tenants", "get tiers", "tenant list", "tenant get", "tenant delete",
             "op list", "op get", "op watch", "op resume", "token", "usage", "audit list", "server list", "selfcheck",
             "adopt", "doctor", "lint", "explain access", "version", "help"} == set(listed)
     everything = run("help")

@@ -74,6 +74,54 @@ all_stated(void **state)
     bh_chunks_fini(&f.chunks);
 }
 
+static void
+a_layer_may_name_what_its_tier_has(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    read_text(&f,
+        "{\"tier\":\"gold\",\"domains\":[\"shop.example\"],"
+        "\"endpoints\":[\"127.0.0.1:80;weight=2;group=b\"],"
+        "\"edge\":{\"limits\":[\"daily\"],\"routes\":[{\"path\":\"/a\",\"limits\":[\"reads\"]}]}}",
+        "acme");
+    assert_int_equal(f.issues.count, 0);
+    assert_true(same(f.doc.domains->first->text, "shop.example"));
+    assert_non_null(bh_json_get(f.doc.edge, "routes"));
+    bh_chunks_fini(&f.chunks);
+}
+
+static void
+read_tier(struct fixture *f, const char *text, struct bh_tier_doc *tier)
+{
+    struct bh_json *value;
+
+    bh_chunks_init(&f->chunks);
+    bh_issues_init(&f->issues, &f->chunks.arena);
+    assert_int_equal(
+        bh_json_parse(bh_str_of(text), BH_JSON_DEPTH, &f->chunks.arena, &value, NULL), BH_OK);
+    bh_tier_doc_read(value, (struct bh_str){NULL, 0}, &f->issues, tier);
+}
+
+static void
+a_tier_stands_for_itself(void **state)
+{
+    struct fixture f;
+    struct bh_tier_doc tier;
+
+    (void)state;
+    read_tier(
+        &f, "{\"kind\":\"tier\",\"name\":\"gold\",\"edge\":{\"auth\":\"app\"},\"etag\":1}", &tier);
+    assert_int_equal(f.issues.count, 0);
+    assert_true(same(tier.name, "gold"));
+    bh_chunks_fini(&f.chunks);
+    read_tier(&f, "{\"kind\":\"tier\",\"edge\":{\"limits\":[\"daily\"]}}", &tier);
+    assert_int_equal(f.issues.count, 2);
+    assert_string_equal(f.issues.first->pointer, "/edge/limits");
+    assert_string_equal(f.issues.last->pointer, "/name");
+    bh_chunks_fini(&f.chunks);
+}
+
 struct refusal {
     const char *text;
     const char *path_id;
@@ -93,7 +141,17 @@ static const struct refusal refusals[] = {
     {"{\"name\":\"a\\nb\"}", "acme", "/name "},
     {"{\"name\":\"a\\u007f\"}", "acme", "/name "},
     {"{\"name\":\"a\\u0085\"}", "acme", "/name "},
-    {"{\"tier\":\"gold\"}", "acme", "/tier "},
+    {"{\"tier\":\"Gold\"}", "acme", "/tier "},
+    {"{\"tier\":\"t42\"}", "acme", "/tier "},
+    {"{\"edge\":[]}", "acme", "/edge "},
+    {"{\"edge\":{\"auht\":1,\"api_keys\":\"yes\"}}", "acme", "/edge/auht /edge/api_keys "},
+    {"{\"edge\":{\"quota_policies\":[],\"limits\":[\"daily\"]}}", "acme", "/edge/limits "},
+    {"{\"edge\":{\"routes\":[{\"path\":\"a\"}]}}", "acme", "/edge/routes/0/path "},
+    {"{\"domains\":[\"Shop.example\",\"shop\",\"10.0.0.1\",7]}", "acme",
+        "/domains/0 /domains/1 /domains/2 /domains/3 "},
+    {"{\"domains\":[\"a.example\",\"b.example\",\"a.example\"]}", "acme", "/domains/2 "},
+    {"{\"endpoints\":[\"127.0.0.1:80;wieght=2\",\"127.0.0.1\"]}", "acme",
+        "/endpoints/0 /endpoints/1 "},
     {"{\"teir\":\"x\",\"limits\":{\"rps\":1,\"burst\":0}}", "acme",
         "/teir /limits/rps /limits/burst "},
     {"{\"a/b~c\":1}", "acme", "/a~1b~0c "},
@@ -185,6 +243,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(all_stated),
+        cmocka_unit_test(a_layer_may_name_what_its_tier_has),
+        cmocka_unit_test(a_tier_stands_for_itself),
         cmocka_unit_test(refused),
         cmocka_unit_test(name_length_counts_characters),
         cmocka_unit_test(suggestion),
