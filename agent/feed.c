@@ -43,6 +43,13 @@ need_transaction(struct reader *reader, struct bh_error *err)
     return BH_OK;
 }
 
+static void
+abandon(struct reader *reader)
+{
+    bh_writer_abort(reader->node->writer);
+    bh_held_lose(&reader->node->held);
+}
+
 static enum bh_code
 apply(struct bh_snapshot_writer *writer, const struct bh_feed_line *line, struct bh_error *err)
 {
@@ -68,6 +75,9 @@ take_row(struct reader *reader, const struct bh_feed_line *line, struct bh_error
             (unsigned long long)line->seq, (unsigned long long)reader->seq);
     BH_TRY(need_transaction(reader, err));
     BH_TRY(apply(reader->node->writer, line, err));
+    if (line->kind != BH_LINE_DOCUMENT)
+        bh_held_note(&reader->node->held, line->no,
+            line->kind == BH_LINE_RECORD && line->facts.state == BH_TENANT_MOVING);
     reader->rows++;
     if (!reader->replacing)
         reader->seq = line->seq;
@@ -93,6 +103,7 @@ take_start(struct reader *reader, const struct bh_feed_line *line, struct bh_err
         return bh_fail(err, BH_E_INVALID, "feed: a snapshot begins where none may");
     BH_TRY(need_transaction(reader, err));
     BH_TRY(bh_writer_clear(reader->node->writer, err));
+    bh_held_clear(&reader->node->held);
     reader->incarnation = line->incarnation;
     reader->seq = line->seq;
     reader->started = true;
@@ -126,7 +137,7 @@ close_transaction(struct reader *reader, struct bh_error *err)
     reader->open = false;
     enum bh_code code = bh_node_commit(reader->node, &reader->incarnation, reader->seq, err);
     if (code != BH_OK)
-        bh_writer_abort(reader->node->writer);
+        abandon(reader);
     return code;
 }
 
@@ -181,7 +192,7 @@ replace_all(struct reader *reader, struct bh_http *http, struct bh_error *err)
         code = close_transaction(reader, err);
     } else if (reader->open) {
         reader->open = false;
-        bh_writer_abort(reader->node->writer);
+        abandon(reader);
     }
     pthread_mutex_unlock(&reader->node->writing);
     if (code == BH_OK)

@@ -44,6 +44,7 @@ bh_node_open(struct bh_node *node, const struct bh_node_config *config, struct b
     node->config = *config;
     pthread_mutex_init(&node->writing, NULL);
     pthread_mutex_init(&node->lock, NULL);
+    bh_held_init(&node->held);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -160,6 +161,22 @@ count_tenants(struct bh_node *node, int64_t ret_counts[BH_TENANT_STATE_COUNT])
         pthread_mutex_unlock(&node->writing);
     }
     memcpy(ret_counts, node->counts, sizeof(node->counts));
+}
+
+void
+bh_node_held(struct bh_node *node)
+{
+    struct bh_snapshot *snapshot;
+    if (!bh_held_stale(&node->held) || pthread_mutex_trylock(&node->writing) != 0)
+        return;
+    if (bh_writer_reader(node->writer, &snapshot, NULL) == BH_OK) {
+        if (bh_snapshot_begin(snapshot, NULL) == BH_OK) {
+            bh_held_read(&node->held, snapshot);
+            bh_snapshot_end(snapshot);
+        }
+        bh_snapshot_close(snapshot);
+    }
+    pthread_mutex_unlock(&node->writing);
 }
 
 void

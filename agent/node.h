@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/held.h"
 #include "core/buf.h"
 #include "core/error.h"
 #include "snapshot/counters.h"
@@ -47,6 +48,8 @@ struct bh_node {
     uint64_t counted;                      /* commits that ${counts} knows of */
     int64_t counts[BH_TENANT_STATE_COUNT]; /* tenants in the snapshot by state */
 
+    struct bh_held held; /* tenants that are being moved; has a lock of its own */
+
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
     struct bh_snapshot_meta meta; /* as committed */
@@ -74,6 +77,10 @@ enum bh_code bh_node_start(struct bh_node *node, struct bh_error *err) BH_MUSTCH
  * meta, commit, and tell the other threads. */
 enum bh_code bh_node_commit(struct bh_node *node, const struct bh_uid *incarnation, uint64_t seq,
     struct bh_error *err) BH_MUSTCHECK;
+
+/** bh_node_held(node): bring `held` up to date where it is not, unless a whole snapshot is being
+ * replaced now. */
+void bh_node_held(struct bh_node *node);
 
 /** bh_node_wait(node, ms): wait for `changed`, with `lock` held, at most ${ms}. */
 void bh_node_wait(struct bh_node *node, int64_t ms);

@@ -42,28 +42,40 @@ bh_meter_find(const char *slug)
     return (enum bh_meter)meter;
 }
 
-/* Is the slot ours, or free and now ours? */
-static bool
-take_slot(struct bh_slot *slot, uint32_t no)
+/* The slot of ${no}, or the free one where it belongs; NULL where there is neither. */
+static struct bh_slot *
+next_slot(struct bh_counters *counters, uint32_t no, uint32_t *ret_owner, uint32_t *tries)
 {
-    uint32_t owner = atomic_load_explicit(&slot->no, memory_order_relaxed);
-    if (owner == 0 && atomic_compare_exchange_strong_explicit(
-                          &slot->no, &owner, no, memory_order_relaxed, memory_order_relaxed))
-        return true;
-    return owner == no;
+    for (; *tries < counters->capacity; ++*tries) {
+        struct bh_slot *slot = &counters->slots[(no + *tries) % counters->capacity];
+        *ret_owner = atomic_load_explicit(&slot->no, memory_order_relaxed);
+        if (*ret_owner == 0 || *ret_owner == no)
+            return slot;
+    }
+    return NULL;
+}
+
+struct bh_slot *
+bh_slot_find(struct bh_counters *counters, int32_t no)
+{
+    uint32_t owner = 0, tries = 0;
+    struct bh_slot *slot = no < 1 ? NULL : next_slot(counters, (uint32_t)no, &owner, &tries);
+    return owner == 0 ? NULL : slot;
 }
 
 struct bh_slot *
 bh_slot_claim(struct bh_counters *counters, int32_t no)
 {
-    uint32_t capacity = counters->capacity;
-    if (no < 1 || capacity == 0)
+    uint32_t owner, tries = 0;
+    struct bh_slot *slot;
+    if (no < 1)
         return NULL;
-    uint32_t at = (uint32_t)no % capacity;
-    for (uint32_t tries = 0; tries < capacity; tries++) {
-        if (take_slot(&counters->slots[at], (uint32_t)no))
-            return &counters->slots[at];
-        at = at + 1 == capacity ? 0 : at + 1;
+    while ((slot = next_slot(counters, (uint32_t)no, &owner, &tries)) != NULL) {
+        if (owner == (uint32_t)no ||
+            atomic_compare_exchange_strong_explicit(
+                &slot->no, &owner, (uint32_t)no, memory_order_relaxed, memory_order_relaxed) ||
+            owner == (uint32_t)no)
+            return slot;
     }
     return NULL;
 }

@@ -75,6 +75,9 @@ enum bh_meter bh_meter_find(const char *slug);
  */
 struct bh_slot *bh_slot_claim(struct bh_counters *counters, int32_t no);
 
+/** bh_slot_find(counters, no): the slot of tenant ${no}, claiming none; NULL where it has none. */
+struct bh_slot *bh_slot_find(struct bh_counters *counters, int32_t no);
+
 /** bh_slot_add(slot, meter, amount): count a meter of the edge; relaxed order, lock-free. */
 void bh_slot_add(struct bh_slot *slot, enum bh_meter meter, uint64_t amount);
 

@@ -148,6 +148,19 @@ must_not_repeat(ngx_http_request_t *r)
            (r->upstream->conf->next_upstream & NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT) == 0;
 }
 
+/*
+ * The application has done its part: a drain does not wait for a client that
+ * reads slowly, or for nginx that waits for its end (lingering_close).
+ */
+static void
+end_flight(ngx_http_request_t *r)
+{
+    struct bh_edge_ctx *ctx = bh_edge_ctx_get(r);
+    if (ctx != NULL) {
+        bh_edge_inflight_leave(ctx);
+    }
+}
+
 static void
 free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
 {
@@ -164,6 +177,9 @@ free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
         pc->tries = 0;
     } else if (pc->tries > 0) {
         pc->tries--;
+    }
+    if (state == 0 || pc->tries == 0) {
+        end_flight(peer->request);
     }
 }
 
@@ -206,8 +222,10 @@ init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *upstream)
     if (ctx == NULL || !ctx->admitted || ctx->tenant.endpoints == NULL) {
         return NGX_ERROR; /* nobody gets to an application past the gate */
     }
+    const char *reason; /* it was in flight already, unless an application answered it before */
     struct peer *peer = ngx_pcalloc(r->pool, sizeof(*peer));
-    if (peer == NULL || !bh_edge_timeout(r, ctx)) {
+    if (peer == NULL || !bh_edge_timeout(r, ctx) ||
+        bh_edge_inflight_enter(r, ctx, &reason) != BH_OK) {
         return NGX_ERROR;
     }
     struct bh_edge_endpoints *set = ctx->tenant.endpoints;

@@ -98,7 +98,7 @@ bh_inflight_open(const char *counters_path, const struct bh_counters *counters, 
         return bh_fail(err, BH_E_NO_MEMORY, "no memory for the counts of requests in flight");
     }
     struct bh_mapped kind = kind_of(counters);
-    enum bh_code code = bh_mapped_open(path, &kind, true, &inflight->map, &inflight->fd, err);
+    enum bh_code code = bh_mapped_open(path, &kind, claim, &inflight->map, &inflight->fd, err);
     if (code != BH_OK) {
         free(inflight);
         return code;

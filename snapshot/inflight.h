@@ -31,9 +31,10 @@ struct bh_inflight;
 /**
  * bh_inflight_open(counters_path, counters, claim, ret_inflight, err):
  * Map the file that belongs to the ${counters} mapped from ${counters_path};
- * one of another counters file is replaced.  With ${claim} this process gets a
- * column (once for each process, after fork) and may enter; without, it only
- * reads.  BH_E_UNAVAILABLE where all columns are in use.
+ * with ${claim} it is made where it is missing or belongs to another counters
+ * file, and this process gets a column (once for each process, after fork) and
+ * may enter; without, it only reads.  BH_E_UNAVAILABLE where all columns are in use,
+ * BH_E_NOT_READY where there is none to read.
  */
 enum bh_code bh_inflight_open(const char *counters_path, const struct bh_counters *counters,
     bool claim, struct bh_inflight **ret_inflight, struct bh_error *err) BH_MUSTCHECK;

@@ -19,6 +19,9 @@
 #define BH_OPERATION_ID (3 + BH_ULID_TEXT) /* "op_", 26 characters, NUL */
 #define BH_PLAN_STEPS 4
 
+/* SQL: states of tenants that have a record in the feed once they are routed. */
+#define BH_FEED_STATES "('pending', 'active', 'suspended', 'moving')"
+
 /* A kind of operation: which steps, in which order, towards being there or away. */
 struct bh_plan {
     const char *kind;

@@ -80,7 +80,7 @@ update_endpoints(struct bh_db *db, const struct bh_install_seed *seed, const cha
         "WITH moved AS (UPDATE cell SET endpoints = $2"
         "  WHERE name = $1 AND endpoints <> $2::text[] RETURNING name)"
         " SELECT t.no FROM moved JOIN tenant t ON t.cell = moved.name"
-        " WHERE t.state IN ('pending', 'active') AND"
+        " WHERE t.state IN " BH_FEED_STATES " AND"
         " (SELECT f.record FROM feed f WHERE f.no = t.no ORDER BY f.seq DESC LIMIT 1) IS NOT NULL"
         " ORDER BY t.no FOR UPDATE OF t",
         seed->cell, endpoints));

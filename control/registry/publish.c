@@ -54,12 +54,15 @@ bh_feed_document_append(struct bh_db *db, const struct bh_feed_document *documen
 
 /*
  * The record from the route step on says active; the tenant itself is active
- * once the smoke test passed.  What is not to be served has no record.
+ * once the smoke test passed.  A tenant that is suspended or being moved keeps
+ * its record, with that state, so that the edge can say so, or wait.  What is
+ * not to be served has none.
  */
-#define SERVED "t.state IN ('pending', 'active')"
+#define SERVED "t.state IN " BH_FEED_STATES
+#define STATE "CASE WHEN t.state IN ('suspended', 'moving') THEN t.state ELSE 'active' END"
 #define RECORD                                                                                     \
     "CASE WHEN " SERVED " THEN jsonb_build_object('id', t.id, 'uid', t.uid,"                       \
-    " 'epoch', t.epoch, 'state', 'active', 'tier', t.tier, 'rate', t.rate, 'burst', t.burst,"      \
+    " 'epoch', t.epoch, 'state', " STATE ", 'tier', t.tier, 'rate', t.rate, 'burst', t.burst,"      \
     " 'share', 1000, 'server', t.server, 'database', t.database, 'endpoints',"                     \
     " CASE WHEN t.endpoints = '[]' THEN to_jsonb(c.endpoints) ELSE t.endpoints END,"               \
     " 'cell', t.cell, 'policy', CASE WHEN t.edge = '{}' THEN t.tier ELSE 't' || t.no END)"         \

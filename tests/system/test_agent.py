@@ -446,7 +446,7 @@ class Wire:
     can put bytes of its own into the feed, cut it, or hold it back."""
 
     def __init__(self, upstream):
-        self.upstream, self.posts, self.requests = upstream, [], []
+        self.upstream, self.posts, self.acks, self.requests = upstream, [], [], []
         self.inject, self.muted, self.generation, self.pieces = [], False, 0, None
         outer = self
 
@@ -470,6 +470,8 @@ class Wire:
                     outer.requests.append((self.command, self.path, answer.status))
                     if self.command == "POST":
                         outer.posts.append((size, json.loads(body), answer.status))
+                    if self.command == "PUT":
+                        outer.acks.append(json.loads(body))
                     if answer.headers.get("Transfer-Encoding") == "chunked":
                         self.follow(answer)
                     else:
@@ -622,6 +624,39 @@ def test_a_change_is_acknowledged_at_once(node):
     acks = lambda: sum(1 for method, _, _ in node.wire.requests if method == "PUT")
     before = acks()
     wait_for(lambda: acks() >= before + 2, 13, "acknowledged every 5 s without news")
+
+
+def test_requests_in_flight_of_a_tenant_that_moves_are_told(node):
+    """Who drains it sees their number for the state that it asked for, and 0 when the last one has ended."""
+    stack = node.stack
+    no = stack.psql("SELECT no FROM tenant WHERE id = 'acme'", database="bulkhead")[0][0]
+    append = """WITH head AS (UPDATE feed_head SET seq = seq + 1 RETURNING seq)
+                INSERT INTO feed (seq, no, cell, version, record)
+                SELECT head.seq, f.no, f.cell, f.version + 1, f.record || %s FROM head,
+                       (SELECT * FROM feed WHERE no = %s ORDER BY seq DESC LIMIT 1) f
+                RETURNING seq, pg_notify('bulkhead_feed', '')"""
+    running = [socket.create_connection(("127.0.0.1", stack.ports["edge"]), timeout=20) for _ in range(3)]
+    try:
+        for sock in running:  # its body is never whole until we say so
+            sock.sendall(f"POST /orders HTTP/1.1\r\nHost: acme.localhost\r\nAuthorization: Bearer {stack.user_token('acme')}\r\n"
+                         "Content-Length: 2\r\nConnection: close\r\n\r\n{".encode())
+        assert stack.request("acme", "/").status == 200
+        assert all(ack["in_flight"] == {} for ack in node.wire.acks), "nobody asked"
+        seq = stack.psql(append, '{"state": "moving"}', no, database="bulkhead")[0][0]
+        told = lambda: [ack["in_flight"] for ack in node.wire.acks if ack["applied"]["seq"] >= seq]
+        wait_for(lambda: told() and told()[-1] == {str(no): 3}, 5, "three are told")
+        for left, sock in zip((2, 1, 0), running):
+            sock.sendall(b"}")
+            assert sock.recv(65536).startswith(b"HTTP/1.1 4")
+            wait_for(lambda: told()[-1] == {str(no): left}, 5, f"{left} are told")
+        counts = [item[str(no)] for item in told()]
+        assert counts == sorted(counts, reverse=True) and set(counts) <= {3, 2, 1, 0}
+    finally:
+        seq = stack.psql(append, '{"state": "active"}', no, database="bulkhead")[0][0]
+        for sock in running:
+            sock.close()
+    wait_for(lambda: told() and told()[-1] == {}, 8, "it moves no more")
+    assert stack.request("acme", "/").status == 200
 
 
 def test_lines_in_pieces_are_the_same_lines(node):

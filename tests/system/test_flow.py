@@ -51,6 +51,30 @@ def test_onboarding_makes_schema_roles_route(plant, daemon):
     assert daemon.offboard("made")["state"] == "succeeded"
 
 
+@pytest.mark.parametrize("state", ["suspended", "moving", "active"])
+def test_who_is_suspended_or_moving_keeps_a_record_that_says_so(plant, state):
+    """The edge can only answer 423, or wait, for a tenant that it knows.  Here new endpoints make the rows."""
+    daemon = plant.daemon()
+    assert daemon.onboard("held")["state"] == "succeeded"
+    no = daemon.get("held")["no"]
+    daemon.close()
+    newest = lambda: plant.registry("SELECT record FROM feed WHERE no = %s ORDER BY seq DESC LIMIT 1", (no,))[0][0]
+    before = newest()
+    try:
+        plant.registry("UPDATE tenant SET state = %s WHERE no = %s", (state, no))
+        endpoints = ["127.0.0.1:7091;weight=3", "unix:/run/app.sock;group=v2"]
+        daemon = plant.daemon(endpoints=" ".join(endpoints))
+        assert newest() == {**before, "state": state, "endpoints": endpoints}
+        daemon.close()
+    finally:
+        plant.registry("UPDATE tenant SET state = 'active' WHERE no = %s", (no,))
+        daemon = plant.daemon()
+        assert newest() == before
+        assert daemon.offboard("held")["state"] == "succeeded"
+        daemon.close()
+    assert newest() is None
+
+
 def test_a_full_database_gets_a_successor(plant, daemon):
     """shared2 is made when shared1 is full, guarded from the start, and used by several at once."""
     assert daemon.onboard("full1")["state"] == "succeeded"
