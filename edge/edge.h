@@ -618,6 +618,14 @@ void bh_edge_failures_count(ngx_http_request_t *r);
 enum bh_code bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str credential,
     struct bh_str *ret_token, const char **ret_reason);
 
+/**
+ * bh_edge_token_ahead(r) / bh_edge_token_next(r):
+ * Have the processor fetch where the request's credential hangs, and a little
+ * later its entry; bh_edge_token() then need not wait for memory.
+ */
+void bh_edge_token_ahead(ngx_http_request_t *r);
+void bh_edge_token_next(ngx_http_request_t *r);
+
 /** bh_edge_tokens_wipe(): forget and overwrite every cached credential and token. */
 void bh_edge_tokens_wipe(void);
 

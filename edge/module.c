@@ -266,6 +266,7 @@ post_read(ngx_http_request_t *r)
     if (conf->mode == BH_EDGE_OFF || r != r->main) {
         return NGX_DECLINED;
     }
+    bh_edge_token_ahead(r);
     struct bh_edge_ctx *ctx = bh_edge_ctx_make(r);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -276,6 +277,7 @@ post_read(ngx_http_request_t *r)
     if (code != BH_OK) {
         return refuse(r, ctx, code, reason);
     }
+    bh_edge_token_next(r);
     code = bh_edge_route(r, ctx, conf, &reason);
     if (code != BH_OK) {
         return refuse(r, ctx, code, reason);
