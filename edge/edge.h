@@ -74,6 +74,7 @@ struct bh_edge_server {
     ngx_flag_t sni;          /* the name of the TLS handshake must be the tenant's */
     bool balances;           /* of an upstream block: it has the directive `bulkhead` */
     ngx_str_t websocket;     /* named location that proxies tunnels; empty: there are none */
+    ngx_str_t grpc;          /* named location that passes gRPC; empty: it goes where others go */
 };
 
 /* ---- what is known of one request ---- */
@@ -456,6 +457,11 @@ uint32_t bh_edge_inflight(const struct bh_edge_ctx *ctx);
 
 /** bh_edge_check(cf): refuse a configuration that cannot keep tenants apart; says where and why. */
 ngx_int_t bh_edge_check(ngx_conf_t *cf);
+
+/* ---- grpc.c ---- */
+
+/** bh_edge_grpc_asked(r): is it a call of gRPC: HTTP/2, POST, one Content-Type application/grpc? */
+bool bh_edge_grpc_asked(ngx_http_request_t *r);
 
 /* ---- websocket.c ---- */
 
