@@ -86,12 +86,13 @@ take_rate(struct bh_limits *limits, const struct bh_limit_moment *moment, struct
         if ((old & BH_CELL_CLAIMED) != 0 || !bh_cell_holds(cell, &use->key)) {
             continue; /* it was free and somebody took it */
         }
+        uint64_t now_ns = moment->clock == NULL ? moment->now_ns : moment->clock();
         struct bh_bucket_answer answer =
-            bh_bucket_take(old, use->rate, (uint32_t)use->amount, moment->now_ns);
+            bh_bucket_take(old, use->rate, (uint32_t)use->amount, now_ns);
         if (!answer.allowed || atomic_compare_exchange_strong(&cell->state, &old, answer.tat_ns)) {
             tell_rate(use, &answer);
             use->cell = cell;
-            use->taken_ns = moment->now_ns;
+            use->taken_ns = now_ns;
             return answer.allowed;
         }
     }
