@@ -247,7 +247,7 @@ bh_certificate_list(struct bh_db *db, struct bh_arena *arena, const char *tenant
 
 static const char sync_sql[] =
     "SELECT 'certificate/' || c.name, t.cell,"
-    " CASE WHEN t.state IN ('pending', 'active') AND " SERVED " THEN c.body END"
+    " CASE WHEN t.state IN " BH_FEED_STATES " AND " SERVED " THEN c.body END"
     " FROM certificate c JOIN tenant t ON t.no = c.no WHERE c.no = $1 ORDER BY c.name";
 
 static const char forget_sql[] = "DELETE FROM certificate c USING tenant t WHERE c.no = $1"
