@@ -285,6 +285,15 @@ bh_db_rollback(struct bh_db *db)
     PQclear(exec_in_time(db, "ROLLBACK", 0, NULL));
 }
 
+enum bh_code
+bh_db_finish(struct bh_db *db, enum bh_code code, struct bh_error *err)
+{
+    if (code == BH_OK)
+        return bh_db_commit(db, err);
+    bh_db_rollback(db);
+    return code;
+}
+
 const char *
 bh_db_text(const PGresult *result, int row, int column, struct bh_arena *arena)
 {

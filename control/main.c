@@ -17,6 +17,7 @@
 #include "control/db.h"
 #include "control/failpoint.h"
 #include "control/flow/flow.h"
+#include "control/issuers.h"
 #include "control/options.h"
 #include "control/registry/registry.h"
 #include "control/secrets.h"
@@ -46,6 +47,7 @@ struct daemon {
     struct bh_api *api;
     struct bh_flow *flow;
     struct bh_watch *watch;
+    struct bh_issuers *issuers;
 };
 
 static enum bh_code
@@ -179,6 +181,22 @@ start_watch(struct daemon *d, struct bh_error *err)
     return bh_watch_start(&config, &d->watch, err);
 }
 
+static enum bh_code
+start_issuers(struct daemon *d, struct bh_error *err)
+{
+    const char *ca = d->options.values[BH_OPTION_ISSUER_CA];
+    const char *networks = d->options.values[BH_OPTION_ISSUER_NETWORKS];
+    const struct bh_issuers_config config = {
+        .registry = d->options.values[BH_OPTION_REGISTRY],
+        .ca_file = ca[0] == '\0' ? NULL : ca,
+        .private_allowed = strcmp(networks, "private") == 0,
+    };
+
+    if (!config.private_allowed && strcmp(networks, "public") != 0)
+        return bh_fail(err, BH_E_CONFIG, "--issuer-networks must be public or private");
+    return bh_issuers_start(&config, &d->issuers, err);
+}
+
 /* A worker and its step hold a connection each, the heartbeat one more. */
 static enum bh_code
 start(struct daemon *d, const sigset_t *signals, struct bh_error *err)
@@ -191,7 +209,8 @@ start(struct daemon *d, const sigset_t *signals, struct bh_error *err)
     BH_TRY(wait_for_registry(d, signals, err));
     BH_TRY(start_api(d, err));
     BH_TRY(start_flow(d, err));
-    return start_watch(d, err);
+    BH_TRY(start_watch(d, err));
+    return start_issuers(d, err);
 }
 
 static enum bh_code
@@ -219,6 +238,7 @@ stop(struct daemon *d)
         bh_flow_stop(d->flow);
     if (d->watch != NULL)
         bh_watch_stop(d->watch);
+    bh_issuers_stop(d->issuers);
     bh_db_pool_free(d->api_pool); /* the other one may still be in a worker's hands */
     bh_wipe(&d->master, sizeof(d->master));
     free(d->principals);

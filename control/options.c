@@ -38,6 +38,10 @@ static const struct {
     [BH_OPTION_AUDIT_DAYS] = {"audit-days", "N", "365", "how long audit rows are kept, 1 to 36500"},
     [BH_OPTION_AUDIT_ROWS] = {"audit-rows", "N", "200000",
         "how many audit rows are kept, 100 to 100000000; beyond, whoever has most loses its oldest"},
+    [BH_OPTION_ISSUER_CA] = {"issuer-ca", "FILE", "",
+        "PEM of who vouches for the servers of issuers; empty: the system's"},
+    [BH_OPTION_ISSUER_NETWORKS] = {"issuer-networks", "public|private", "public",
+        "where keys of issuers may be fetched from"},
 };
 
 static void

@@ -12,8 +12,8 @@
 #include "core/arena.h"
 #include "core/error.h"
 #include "core/key.h"
-#include "core/policy.h"
 #include "core/str.h"
+#include "core/words.h"
 
 #define BH_APIKEY_MARK "bhk_"
 #define BH_APIKEY_PREFIX_BYTES 10 /* of keys that we make */

@@ -10,11 +10,12 @@
 
 #include "core/arena.h"
 #include "core/error.h"
+#include "core/fields.h"
 #include "core/json.h"
 #include "core/jwk.h"
 #include "core/jwt.h"
-#include "core/policy.h"
 #include "core/str.h"
+#include "core/words.h"
 
 #define BH_ISSUER_AUDIENCES_MAX 16
 #define BH_ISSUER_ROLES_MAX 256 /* of one token */

@@ -18,6 +18,7 @@
 #include "core/fields.h"
 #include "core/json.h"
 #include "core/str.h"
+#include "core/words.h"
 
 #define BH_POLICY_LIMITS_MAX 16
 #define BH_POLICY_ROUTES_MAX 256
@@ -47,12 +48,6 @@ enum bh_limit_window { BH_WINDOW_HOUR, BH_WINDOW_DAY, BH_WINDOW_MONTH };
 enum bh_limit_unit {
     BH_UNIT_REQUESTS,
     BH_UNIT_BYTES /* of the request, head and body */
-};
-
-/* Strings of one array. */
-struct bh_words {
-    const struct bh_str *items;
-    size_t count;
 };
 
 struct bh_limit {
@@ -135,15 +130,5 @@ const struct bh_route *bh_policy_route(
  * reader might take for / \ . ; or %, no `//`, no segment `.` or `..`, no `\`, `;` or `#`?
  */
 bool bh_policy_path_plain(struct bh_str raw);
-
-/**
- * bh_words_of(array, arena):
- * The strings of ${array} (NULL: none), which was checked to hold nothing else; borrowed.  None
- * where there is no memory for them.
- */
-struct bh_words bh_words_of(const struct bh_json *array, struct bh_arena *arena);
-
-/** bh_words_have(words, word): is it one of them? */
-bool bh_words_have(const struct bh_words *words, struct bh_str word);
 
 #endif

@@ -173,10 +173,6 @@ BH_HANDLER(bh_tenants_delete);
 BH_HANDLER(bh_tiers_list);
 BH_HANDLER(bh_tiers_get);
 BH_HANDLER(bh_tiers_put);
-BH_HANDLER(bh_certificates_list);
-BH_HANDLER(bh_certificates_get);
-BH_HANDLER(bh_certificates_put);
-BH_HANDLER(bh_certificates_delete);
 BH_HANDLER(bh_operations_list);
 BH_HANDLER(bh_operations_get);
 BH_HANDLER(bh_operations_resume);
@@ -191,5 +187,13 @@ BH_HANDLER(bh_audit_get);
 BH_HANDLER(bh_servers_list);
 BH_HANDLER(bh_selfcheck_get);
 BH_HANDLER(bh_selfcheck_post);
+BH_HANDLER(bh_issuers_list);
+BH_HANDLER(bh_issuers_get);
+BH_HANDLER(bh_issuers_put);
+BH_HANDLER(bh_issuers_delete);
+BH_HANDLER(bh_issuers_refresh);
+BH_HANDLER(bh_apikeys_post);
+BH_HANDLER(bh_apikeys_list);
+BH_HANDLER(bh_apikeys_delete);
 
 #endif

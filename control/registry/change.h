@@ -17,6 +17,7 @@
 #include "core/tenant.h"
 
 #define BH_OPERATION_ID (3 + BH_ULID_TEXT) /* "op_", 26 characters, NUL */
+#define BH_KEY_ID (4 + BH_ULID_TEXT)       /* "key_" likewise, of API keys */
 #define BH_PLAN_STEPS 4
 
 /* SQL: states of tenants that have a record in the feed once they are routed. */
@@ -59,8 +60,9 @@ enum bh_code bh_operation_start(struct bh_db *db, const struct bh_operation_new 
 /** bh_uid_new(ret_uid, err): a fresh UUIDv7 by this machine's clock. */
 enum bh_code bh_uid_new(struct bh_uid *ret_uid, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_operation_id_new(ret_id, err): "op_" and a fresh ULID. */
+/** bh_operation_id_new(ret_id, err) / bh_key_id_new(ret_id, err): "op_" or "key_" and a fresh ULID. */
 enum bh_code bh_operation_id_new(char ret_id[BH_OPERATION_ID], struct bh_error *err) BH_MUSTCHECK;
+enum bh_code bh_key_id_new(char ret_id[BH_KEY_ID], struct bh_error *err) BH_MUSTCHECK;
 
 /* A number as the text of a parameter. */
 struct bh_number {
@@ -83,5 +85,9 @@ bh_flag(bool value)
 
 /* µs since the epoch of a timestamptz column. */
 #define BH_SQL_US(column) "(extract(epoch from " column ") * 1000000)::bigint"
+
+/* A timestamptz column as answers show it. */
+#define BH_SQL_TIME(column)                                                                        \
+    "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
 
 #endif

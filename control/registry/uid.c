@@ -26,14 +26,30 @@ bh_uid_new(struct bh_uid *ret_uid, struct bh_error *err)
     return BH_OK;
 }
 
+static enum bh_code
+new_ulid(char ret_ulid[BH_ULID_TEXT], struct bh_error *err)
+{
+    uint8_t random[10];
+    int64_t ms;
+    BH_TRY(draw(random, &ms, err));
+    bh_ulid_make(ms, random, ret_ulid);
+    return BH_OK;
+}
+
 enum bh_code
 bh_operation_id_new(char ret_id[BH_OPERATION_ID], struct bh_error *err)
 {
-    uint8_t random[10];
     char ulid[BH_ULID_TEXT];
-    int64_t ms;
-    BH_TRY(draw(random, &ms, err));
-    bh_ulid_make(ms, random, ulid);
+    BH_TRY(new_ulid(ulid, err));
     snprintf(ret_id, BH_OPERATION_ID, "op_%s", ulid);
+    return BH_OK;
+}
+
+enum bh_code
+bh_key_id_new(char ret_id[BH_KEY_ID], struct bh_error *err)
+{
+    char ulid[BH_ULID_TEXT];
+    BH_TRY(new_ulid(ulid, err));
+    snprintf(ret_id, BH_KEY_ID, "key_%s", ulid);
     return BH_OK;
 }
