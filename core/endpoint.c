@@ -1,5 +1,9 @@
 #include "core/endpoint.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#define UNIX_PATH_MAX 103 /* bytes: the kernel's 107 without the mark of edge/endpoints.h */
 #define TLS_NAME_MAX 253
 #define LABEL_MAX 63
 
@@ -33,22 +37,41 @@ is_printable(struct bh_str text)
     return true;
 }
 
+/* Is ${s} an address of that family as inet_pton(3) reads it? */
+static bool
+is_ip(int family, struct bh_str s)
+{
+    char text[INET6_ADDRSTRLEN];
+    unsigned char address[sizeof(struct in6_addr)];
+    if (s.len >= sizeof(text)) {
+        return false;
+    }
+    memcpy(text, s.data, s.len);
+    text[s.len] = '\0';
+    return inet_pton(family, text, address) == 1;
+}
+
+/* Names are not resolved: an edge that waits for DNS would serve nobody meanwhile. */
 static bool
 address_valid(struct bh_str s)
 {
-    if (s.len < 3 || s.len > BH_ENDPOINT_ADDRESS_MAX) {
-        return false;
-    }
     if (bh_str_starts(s, "unix:")) {
-        return s.len > 5 && s.data[5] == '/';
+        return s.len > 5 && s.len <= 5 + UNIX_PATH_MAX && s.data[5] == '/';
     }
     size_t colon = s.len;
     while (colon > 0 && s.data[colon - 1] != ':') {
         colon--;
     }
     uint64_t port;
-    return colon > 1 && bh_str_uint((struct bh_str){s.data + colon, s.len - colon}, 65535, &port) &&
-           port > 0;
+    if (colon < 2 || !bh_str_uint((struct bh_str){s.data + colon, s.len - colon}, 65535, &port) ||
+        port == 0) {
+        return false;
+    }
+    struct bh_str host = {s.data, colon - 1};
+    if (host.data[0] == '[' && host.len > 2 && host.data[host.len - 1] == ']') {
+        return is_ip(AF_INET6, (struct bh_str){host.data + 1, host.len - 2});
+    }
+    return is_ip(AF_INET, host);
 }
 
 static bool
@@ -171,7 +194,7 @@ bh_endpoint_parse(struct bh_str text, struct bh_endpoint *ret_endpoint, struct b
     bool more = bh_str_cut(text, ';', &endpoint.address, &rest);
     if (!address_valid(endpoint.address)) {
         return bh_fail(err, BH_E_INVALID,
-            "endpoint: \"%.*s\" is not host:port, [v6]:port or unix:/path",
+            "endpoint: \"%.*s\" is not host:port (an IPv4 address, no name), [v6]:port or unix:/path",
             (int)endpoint.address.len, endpoint.address.data);
     }
     while (more) {

@@ -155,6 +155,9 @@ bh_inflight_enter(struct bh_inflight *inflight, uint32_t index)
     _Atomic uint32_t *place = bh_columns_mine(&inflight->columns, index);
     if (place != NULL) {
         atomic_fetch_add(place, 1);
+#ifndef __x86_64__ /* where that alone does not keep the look that follows behind it */
+        atomic_thread_fence(memory_order_seq_cst);
+#endif
     }
     return place;
 }

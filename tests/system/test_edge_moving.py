@@ -1,6 +1,7 @@
 """A tenant that is being moved: new requests wait, go on at its new place or are refused in time; what runs is counted."""
 import json
 import pathlib
+import shutil
 import signal
 import sys
 import threading
@@ -227,6 +228,31 @@ def test_http2(edge):
         edge.change(edge.acme, state="active")
         assert client.result(stream)[0] == 200
     assert edge.until_in_flight(edge.acme, 0) == 0
+
+
+def test_http2_connection_that_ends_while_streams_wait(edge):
+    edge.good = {"acme": edge.bearer(edge.acme).split(": ")[1], "globex": edge.bearer(edge.globex).split(": ")[1]}
+    edge.change(edge.acme, state="moving")
+    for _ in range(3):
+        with h2base.Client(edge) as client:
+            for _ in range(MOST):
+                client.ask(client.headers("acme"))
+            assert client.result(client.ask(client.headers("globex")))[0] == 200
+    time.sleep(0.1)
+    sock = begin(edge)
+    assert silent(sock, 0.1)
+    edge.change(edge.acme, state="active")
+    assert read_answer(sock).status == 200
+
+
+def test_snapshot_that_is_replaced_while_they_wait(edge):
+    edge.change(edge.acme, state="moving")
+    sock = begin(edge)
+    assert silent(sock, 0.1)
+    shutil.rmtree(edge.snapshot)
+    edge.acme.record["state"] = "active"
+    edge.put(edge.acme, edge.globex)
+    assert read_answer(sock).status == 200 and edge.until_in_flight(edge.acme, 0) == 0
 
 
 def test_worker_that_ends_lets_them_wait(edge):

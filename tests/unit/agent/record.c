@@ -137,10 +137,10 @@ refuses_each_wrong_member(void **state)
         {"\"cell\":\"main\"", "\"cell\":\" \"", "\"cell\":null", "\"cell\":0"},
         {"\"endpoints\":[\"127.0.0.1:7090\",\"[::1]:80\",\"unix:/run/x\"]",
             "\"endpoints\":[\"127.0.0.1\"]", "\"endpoints\":[\"unix:x\"]",
-            "\"endpoints\":[\"a:1 b:2\"]"},
+            "\"endpoints\":[\"1.2.3.4:1 1.2.3.4:2\"]"},
         {"\"endpoints\":[\"127.0.0.1:7090\",\"[::1]:80\",\"unix:/run/x\"]",
-            "\"endpoints\":[\"a:1;weight=0\"]", "\"endpoints\":[\"a:1;backup;backup\"]",
-            "\"endpoints\":[\"a:1;color=blue\"]"},
+            "\"endpoints\":[\"1.2.3.4:1;weight=0\"]", "\"endpoints\":[\"1.2.3.4:1;backup;backup\"]",
+            "\"endpoints\":[\"1.2.3.4:1;color=blue\"]"},
     };
     const char *whole = HEAD RECORD "}";
     for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
