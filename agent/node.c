@@ -62,7 +62,7 @@ enum bh_code
 bh_node_start(struct bh_node *node, struct bh_error *err)
 {
     static void *(*const bodies[])(void *) = {
-        bh_feed_thread, bh_ack_thread, bh_keys_thread, bh_usage_thread};
+        bh_feed_thread, bh_ack_thread, bh_keys_thread, bh_usage_thread, bh_lease_thread};
     for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
         pthread_t thread;
         int rc = pthread_create(&thread, NULL, bodies[i], node);

@@ -2,7 +2,7 @@
  * What the agent's threads share: where the control plane is, the snapshot's
  * writer, and how far things are.
  *
- * Threads: main (supervisor), feed, ack, keys (keyring), usage, and those of
+ * Threads: main (supervisor), feed, ack, keys (keyring), usage, lease, and those of
  * the status endpoint.  Each runs until the process ends; nothing of them has
  * to be undone, because the snapshot is transactional and posts are absolute.
  */
@@ -102,5 +102,6 @@ void *bh_feed_thread(void *arg);
 void *bh_ack_thread(void *arg);
 void *bh_keys_thread(void *arg);
 void *bh_usage_thread(void *arg);
+void *bh_lease_thread(void *arg);
 
 #endif

@@ -155,6 +155,12 @@ bh_limits_sweep(struct bh_limits *limits)
 
 /* ---- for the agent ---- */
 
+uint64_t
+bh_limits_epoch(const struct bh_limits *limits)
+{
+    return limits->header->file_epoch;
+}
+
 static bool
 visit_range(struct bh_limits *limits, size_t from, size_t to,
     bool (*visit)(struct bh_quota *quota, void *arg), void *arg)

@@ -72,6 +72,9 @@ void bh_limits_sweep(struct bh_limits *limits);
 
 /* ---- for the agent ---- */
 
+/** bh_limits_epoch(limits): the file's; it differs for each file that ever was. */
+uint64_t bh_limits_epoch(const struct bh_limits *limits);
+
 /**
  * bh_limits_quotas(limits, visit, arg):
  * Call ${visit} for every quota of a window that has not ended two hours ago, until it returns

@@ -182,6 +182,7 @@ BH_HANDLER(bh_feed_snapshot_get);
 BH_HANDLER(bh_keyring_get);
 BH_HANDLER(bh_usage_get);
 BH_HANDLER(bh_usage_post_all);
+BH_HANDLER(bh_leases_post);
 BH_HANDLER(bh_agents_put);
 BH_HANDLER(bh_audit_get);
 BH_HANDLER(bh_servers_list);

@@ -45,6 +45,7 @@ static const struct bh_route routes[] = {
     {"GET", "/v1/feed", BH_WHO_AGENT, false, false, bh_feed_get, {"after", NULL}},
     {"GET", "/v1/feed/snapshot", BH_WHO_AGENT, false, false, bh_feed_snapshot_get, {NULL}},
     {"GET", "/v1/keyring", BH_WHO_AGENT, false, false, bh_keyring_get, {NULL}},
+    {"POST", "/v1/leases", BH_WHO_AGENT, true, false, bh_leases_post, {NULL}},
     {"PUT", "/v1/agents/{}", BH_WHO_AGENT_ITSELF, true, false, bh_agents_put, {NULL}},
 };
 #define ROUTE_COUNT (sizeof(routes) / sizeof(routes[0]))

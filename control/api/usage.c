@@ -5,12 +5,12 @@
 
 #include "control/api/api.h"
 #include "control/api/page.h"
+#include "control/api/posted.h"
 #include "control/api/write.h"
 #include "core/meter.h"
 #include "core/time.h"
 
 #define DAY_US (INT64_C(86400) * 1000000)
-#define SOURCE_MAX 128
 #define TIME_MIN_US (INT64_C(-62167305600) * 1000000) /* years 0000 to 9999 and any offset */
 #define TIME_MAX_US (INT64_C(253402387200) * 1000000)
 _Static_assert(BH_TENANT_ID_MAX == 48, "a page token's tenant is read with %48s");
@@ -123,25 +123,6 @@ struct value {
 };
 
 static enum bh_code
-check_printable(struct bh_str text, struct bh_error *err)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if (text.data[i] < 0x21 || text.data[i] > 0x7e)
-            return bh_fail(err, BH_E_INVALID, "must be printable ASCII without spaces");
-    return BH_OK;
-}
-
-static enum bh_code
-check_time(struct bh_str text, struct bh_error *err)
-{
-    int64_t time_us;
-
-    if (bh_time_parse(text, &time_us))
-        return BH_OK;
-    return bh_fail(err, BH_E_INVALID, "must be a time as in RFC 3339");
-}
-
-static enum bh_code
 check_meter(struct bh_str text, struct bh_error *err)
 {
     for (int meter = 0; meter < BH_METER_COUNT; meter++)
@@ -179,9 +160,9 @@ static const struct bh_field post_rows[] = {
         .kind = BH_FIELD_STRING,
         .required = true,
         .min = 1,
-        .max = SOURCE_MAX,
+        .max = BH_SOURCE_MAX,
         .offset = offsetof(struct post, source),
-        .rule = check_printable},
+        .rule = bh_posted_source_rule},
     {.name = "file_epoch",
         .kind = BH_FIELD_UINT,
         .required = true,
@@ -191,7 +172,7 @@ static const struct bh_field post_rows[] = {
         .required = true,
         .max = BH_BODY_MAX,
         .offset = offsetof(struct post, sampled_at),
-        .rule = check_time},
+        .rule = bh_posted_time_rule},
     {.name = "values",
         .kind = BH_FIELD_LIST,
         .required = true,
@@ -200,20 +181,6 @@ static const struct bh_field post_rows[] = {
         .fields = &value_fields},
 };
 static const struct bh_fields post_fields = {post_rows, sizeof(post_rows) / sizeof(post_rows[0])};
-
-/* An agent's sources are its own id, and what stands below it. */
-static enum bh_code
-check_source(struct bh_request *request, struct bh_str source, struct bh_error *err)
-{
-    struct bh_str id = bh_str_of(request->principal.id);
-    bool below = source.len > id.len && source.data[id.len] == '/' &&
-                 memcmp(source.data, id.data, id.len) == 0;
-
-    if (below || bh_str_eq(source, id))
-        return BH_OK;
-    return bh_fail_at(err, BH_E_NOT_PERMITTED, "/source", "agent %s may post as itself only",
-        request->principal.id);
-}
 
 static enum bh_code
 read_values(struct bh_request *request, const struct bh_json *list,
@@ -250,7 +217,7 @@ BH_HANDLER(bh_usage_post_all)
     size_t count = 0;
 
     BH_TRY(bh_body_read(request, &post_fields, &post, err));
-    BH_TRY(check_source(request, post.source, err));
+    BH_TRY(bh_posted_source_check(request, post.source, err));
     BH_TRY(read_values(request, post.values, &values, &count, err));
     if (!bh_time_parse(post.sampled_at, &sampled_us))
         return bh_fail_at(err, BH_E_INVALID, "/sampled_at", "must be a time as in RFC 3339");

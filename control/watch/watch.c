@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "control/api/log.h"
+#include "control/registry/quota.h"
 #include "control/registry/audit.h"
 #include "control/watch/reader.h"
 
@@ -97,6 +98,7 @@ prune(struct bh_watch *watch, int64_t turn, struct bh_db *db, struct bh_error *e
         BH_TRY(bh_feed_prune(db, &pruned, err));
         if (pruned > 0)
             bh_log("watch", "%lld rows of the feed were pruned", (long long)pruned);
+        BH_TRY(bh_budget_prune(db, &pruned, err));
     }
     BH_TRY(bh_audit_prune(db, watch->config.audit_days, watch->config.audit_rows, &pruned, err));
     if (pruned > 0)
