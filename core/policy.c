@@ -1,6 +1,7 @@
 #include "core/policy.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "core/buf.h"
 
@@ -367,6 +368,34 @@ check_route(const struct build *build, const struct bh_json *item, const struct 
         report(build, item, bh_arena_printf(build->arena, "/routes/%zu", index), detail);
 }
 
+/* The first segment of ${path}, which begins with a slash, and what follows it. */
+static struct bh_str
+next_segment(struct bh_str *path)
+{
+    size_t end = 1;
+    while (end < path->len && path->data[end] != '/')
+        end++;
+    struct bh_str segment = {path->data + 1, end - 1};
+    *path = (struct bh_str){path->data + end, path->len - end};
+    return segment;
+}
+
+/* Up to its first segment that is no name; `**` stands for no further segment too. */
+static size_t
+literal_of(struct bh_str path)
+{
+    struct bh_str rest = path;
+    while (rest.len > 0) {
+        size_t at = path.len - rest.len;
+        struct bh_str segment = next_segment(&rest);
+        if (bh_str_is(segment, "**"))
+            return at;
+        if (bh_str_is(segment, "*"))
+            return at + 1;
+    }
+    return path.len;
+}
+
 static void
 build_routes(const struct build *build, const struct bh_json *array)
 {
@@ -380,6 +409,7 @@ build_routes(const struct build *build, const struct bh_json *array)
         *route = (struct bh_route){
             .name = text.name.len > 0 ? text.name : text.path,
             .path = text.path,
+            .literal = literal_of(text.path),
             .methods = words_of(build, text.methods),
             .scopes = words_of(build, text.scopes),
             .roles = words_of(build, text.roles),
@@ -464,18 +494,6 @@ bh_policy_parse(
 
 /* ---- asking ---- */
 
-/* The first segment of ${path}, which begins with a slash, and what follows it. */
-static struct bh_str
-next_segment(struct bh_str *path)
-{
-    size_t end = 1;
-    while (end < path->len && path->data[end] != '/')
-        end++;
-    struct bh_str segment = {path->data + 1, end - 1};
-    *path = (struct bh_str){path->data + end, path->len - end};
-    return segment;
-}
-
 static bool
 path_matches(struct bh_str pattern, struct bh_str path)
 {
@@ -494,14 +512,21 @@ path_matches(struct bh_str pattern, struct bh_str path)
     return path.len == 0;
 }
 
+static bool
+route_matches(const struct bh_route *route, struct bh_str method, struct bh_str path)
+{
+    return path.len >= route->literal && memcmp(path.data, route->path.data, route->literal) == 0 &&
+           (route->methods.count == 0 || bh_words_have(&route->methods, method)) &&
+           path_matches(route->path, path);
+}
+
 const struct bh_route *
 bh_policy_route(const struct bh_policy *policy, struct bh_str method, struct bh_str path)
 {
-    for (size_t i = 0; i < policy->route_count; i++) {
-        const struct bh_route *route = &policy->routes[i];
-        if ((route->methods.count == 0 || bh_words_have(&route->methods, method)) && path.len > 0 &&
-            path.data[0] == '/' && path_matches(route->path, path))
-            return route;
+    size_t count = path.len > 0 && path.data[0] == '/' ? policy->route_count : 0;
+    for (size_t i = 0; i < count; i++) {
+        if (route_matches(&policy->routes[i], method, path))
+            return &policy->routes[i];
     }
     return NULL;
 }

@@ -1,14 +1,15 @@
 #include "core/sip.h"
 
+#include <endian.h>
 #include <string.h>
 
-static uint64_t
+static inline uint64_t
 rotate(uint64_t value, unsigned bits)
 {
     return value << bits | value >> (64 - bits);
 }
 
-static void
+static inline __attribute__((always_inline)) void
 round_of(uint64_t v[4])
 {
     v[0] += v[1];
@@ -32,13 +33,12 @@ compress(struct bh_sip *sip, uint64_t word)
     sip->v[0] ^= word;
 }
 
-static uint64_t
+static inline uint64_t
 load(const uint8_t *data)
 {
-    uint64_t word = 0;
-    for (unsigned i = 0; i < 8; i++)
-        word |= (uint64_t)data[i] << (8 * i);
-    return word;
+    uint64_t word;
+    memcpy(&word, data, sizeof(word));
+    return le64toh(word);
 }
 
 void
@@ -56,19 +56,17 @@ bh_sip_add(struct bh_sip *sip, const void *data, size_t len)
 {
     const uint8_t *bytes = data;
     size_t at = 0;
-    while (at < len) {
-        if (sip->len % 8 == 0 && len - at >= 8) {
-            compress(sip, load(bytes + at));
-            sip->len += 8;
-            at += 8;
-            continue;
-        }
+    for (; at < len && sip->len % 8 != 0; sip->len++) { /* fill the word that was begun */
         sip->tail |= (uint64_t)bytes[at++] << (8 * (sip->len % 8));
-        if (++sip->len % 8 == 0) {
+        if (sip->len % 8 == 7) {
             compress(sip, sip->tail);
             sip->tail = 0;
         }
     }
+    for (; len - at >= 8; at += 8, sip->len += 8)
+        compress(sip, load(bytes + at));
+    for (; at < len; sip->len++)
+        sip->tail |= (uint64_t)bytes[at++] << (8 * (sip->len % 8));
 }
 
 void

@@ -9,10 +9,10 @@
 #include "core/buf.h"
 #include "snapshot/limits.h"
 
-#define LOOK_MS 1000       /* between two looks whether the file was replaced, or can be opened */
-#define SWEEP_MS 250       /* how long a dead worker's requests may count */
-#define NAME_MAX_BYTES 128 /* that one limit takes in a header: its name and four numbers */
-#define ADDRESS_MARK '\0'  /* before an address, which no subject begins with */
+#define LOOK_MS 1000      /* between two looks whether the file was replaced, or can be opened */
+#define SWEEP_MS 250      /* how long a dead worker's requests may count */
+#define ITEM_MAX 128      /* bytes of one limit in a header: its name, its unit and two numbers */
+#define ADDRESS_MARK '\0' /* before an address, which no subject begins with */
 
 static struct bh_limits *limits;
 static ngx_msec_t next_look;
@@ -177,6 +177,33 @@ take_all(struct round *round)
 
 /* ---- saying it ---- */
 
+/* On every answer of a tenant that has limits, so not with a formatter; ${to} has room. */
+static u_char *
+put(u_char *to, const char *text)
+{
+    return ngx_cpymem(to, text, ngx_strlen(text));
+}
+
+static u_char *
+put_number(u_char *to, const char *before, uint64_t value)
+{
+    u_char digits[20];
+    size_t at = sizeof(digits);
+    do {
+        digits[--at] = (u_char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    return ngx_cpymem(put(to, before), digits + at, sizeof(digits) - at);
+}
+
+static u_char *
+put_name(u_char *to, const struct bh_limit *limit)
+{
+    to = ngx_cpymem(put(to, ", \""), limit->name.data, limit->name.len);
+    *to++ = '"';
+    return to;
+}
+
 static const char *
 unit_of(const struct bh_limit *limit)
 {
@@ -187,50 +214,35 @@ unit_of(const struct bh_limit *limit)
                                                                          : "";
 }
 
-static void
-put_name(struct bh_buf *out, struct bh_str name)
-{
-    bh_buf_puts(out, ", \"");
-    bh_buf_str_add(out, name);
-    bh_buf_puts(out, "\"");
-}
-
-static void
-put_number(struct bh_buf *out, const char *before, uint64_t value)
-{
-    bh_buf_puts(out, before);
-    bh_buf_int(out, (int64_t)value);
-}
-
-static void
-put_policies(const struct round *round, struct bh_buf *out)
+static u_char *
+put_policies(const struct round *round, u_char *to)
 {
     const struct bh_edge_tenant *tenant = &round->ctx->tenant;
-    bh_buf_str_add(out, (struct bh_str){tenant->rate_policy, tenant->rate_policy_len});
+    to = ngx_cpymem(to, tenant->rate_policy, tenant->rate_policy_len);
     for (size_t i = 0; i < round->count; i++) {
         const struct bh_limit_use *use = &round->uses[i];
-        put_name(out, use->limit->name);
-        put_number(out, ";q=", use->q);
+        to = put_number(put_name(to, use->limit), ";q=", use->q);
         if (use->w_s > 0) {
-            put_number(out, ";w=", use->w_s);
+            to = put_number(to, ";w=", use->w_s);
         }
-        bh_buf_puts(out, unit_of(use->limit));
+        to = put(to, unit_of(use->limit));
     }
+    return to;
 }
 
-static void
-put_states(const struct round *round, struct bh_buf *out)
+static u_char *
+put_states(const struct round *round, u_char *to)
 {
-    put_number(out, "\"default\";r=", round->general.allowed ? round->general.left : 0);
-    put_number(out, ";t=", round->general.next_s);
+    to = put_number(to, "\"default\";r=", round->general.allowed ? round->general.left : 0);
+    to = put_number(to, ";t=", round->general.next_s);
     for (size_t i = 0; i < round->count; i++) {
         const struct bh_limit_use *use = &round->uses[i];
-        put_name(out, use->limit->name);
-        put_number(out, ";r=", use->allowed ? use->left : 0);
+        to = put_number(put_name(to, use->limit), ";r=", use->allowed ? use->left : 0);
         if (use->limit->kind != BH_LIMIT_CONCURRENT) {
-            put_number(out, ";t=", use->t_s);
+            to = put_number(to, ";t=", use->t_s);
         }
     }
+    return to;
 }
 
 static uint64_t
@@ -246,23 +258,16 @@ longest_wait(const struct round *round)
 }
 
 static bool
-say(const struct round *round, const char *name, const struct bh_buf *out)
+say(const struct round *round, const char *name, u_char *from, u_char *to)
 {
-    return bh_buf_ok(out) &&
-           bh_edge_header_out(round->r, name, (ngx_str_t){out->len, (u_char *)out->data}) != NULL;
+    return bh_edge_header_out(round->r, name, (ngx_str_t){(size_t)(to - from), from}) != NULL;
 }
 
 static bool
 say_number(const struct round *round, const char *name, uint64_t value)
 {
-    char *data = ngx_pnalloc(round->r->pool, NGX_INT64_LEN + 1);
-    struct bh_buf out;
-    if (data == NULL) {
-        return false;
-    }
-    bh_buf_init(&out, data, NGX_INT64_LEN + 1);
-    bh_buf_int(&out, (int64_t)value);
-    return say(round, name, &out);
+    u_char *data = ngx_pnalloc(round->r->pool, NGX_INT64_LEN);
+    return data != NULL && say(round, name, data, put_number(data, "", value));
 }
 
 /* The old headers know one limit: the one that is nearest to its end. */
@@ -289,17 +294,14 @@ say_tightest(const struct round *round)
 static bool
 say_headers(const struct round *round)
 {
-    size_t size = (round->count + 1) * NAME_MAX_BYTES;
-    char *data = ngx_pnalloc(round->r->pool, 2 * size);
-    struct bh_buf policies, states;
+    size_t size = (round->count + 1) * ITEM_MAX;
+    u_char *data = ngx_pnalloc(round->r->pool, 2 * size);
     if (data == NULL) {
         return false;
     }
-    bh_buf_init(&policies, data, size);
-    bh_buf_init(&states, data + size, size);
-    put_policies(round, &policies);
-    put_states(round, &states);
-    return say(round, "RateLimit-Policy", &policies) && say(round, "RateLimit", &states) &&
+    u_char *states = put_policies(round, data);
+    return say(round, "RateLimit-Policy", data, states) &&
+           say(round, "RateLimit", states, put_states(round, states)) &&
            (!round->ctx->tenant.policy->policy.x_ratelimit || say_tightest(round)) &&
            (round->allowed || say_number(round, "Retry-After", longest_wait(round)));
 }

@@ -113,8 +113,7 @@ struct bh_limit_moment {
 struct bh_limit_use {
     const struct bh_limit *limit;
     struct bh_cell_key key;
-    struct bh_cell_key shared_key; /* of clients for whom there is no place */
-    bool shared;
+    bool shared;     /* the key is that of all clients for whom there is no place */
     uint64_t q;      /* the limit as RateLimit-Policy says it */
     uint64_t w_s;    /* its window; 0: it has none */
     uint32_t rate;   /* of this edge */

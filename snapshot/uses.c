@@ -16,6 +16,23 @@ scale(int64_t value, uint32_t share)
     return part < 1 ? 1 : (uint32_t)part;
 }
 
+static struct bh_cell_key
+make_key(const struct bh_limits *limits, uint32_t no, const struct bh_limit *limit, const void *who,
+    size_t who_len)
+{
+    struct bh_cell_key key = {.no = no};
+    struct bh_sip sip;
+    uint8_t head[8] = {(uint8_t)no, (uint8_t)(no >> 8), (uint8_t)(no >> 16), (uint8_t)(no >> 24),
+        (uint8_t)limit->kind, (uint8_t)limit->per, (uint8_t)limit->unit, (uint8_t)limit->name.len};
+    bh_sip_begin(&sip, limits->header->key);
+    bh_sip_add(&sip, head, sizeof(head));
+    bh_sip_add(&sip, limit->name.data, limit->name.len);
+    bh_sip_add(&sip, who, who_len);
+    bh_sip_end(&sip, key.word);
+    key.word[0] += key.word[0] == 0; /* 0 is a cell that was never used */
+    return key;
+}
+
 /* ---- rate ---- */
 
 static void
@@ -58,7 +75,7 @@ rate_cell(struct bh_limits *limits, const struct bh_limit_moment *moment, struct
             return cell;
         }
         use->shared = true;
-        use->key = use->shared_key;
+        use->key = make_key(limits, moment->no, use->limit, NULL, 0);
     }
     struct bh_cell *cell = bh_cells_find(&limits->tenants, &use->key);
     return cell != NULL ? cell
@@ -272,7 +289,7 @@ crowd_cell(struct bh_limits *limits, const struct bh_limit_moment *moment, struc
             return cell;
         }
         use->shared = true;
-        use->key = use->shared_key;
+        use->key = make_key(limits, moment->no, use->limit, NULL, 0);
     }
 }
 
@@ -325,23 +342,6 @@ static const struct kind {
     [BH_LIMIT_CONCURRENT] = {look_crowd, take_crowd},
 };
 
-static struct bh_cell_key
-make_key(const struct bh_limits *limits, uint32_t no, const struct bh_limit *limit, const void *who,
-    size_t who_len)
-{
-    struct bh_cell_key key = {.no = no};
-    struct bh_sip sip;
-    uint8_t head[8] = {(uint8_t)no, (uint8_t)(no >> 8), (uint8_t)(no >> 16), (uint8_t)(no >> 24),
-        (uint8_t)limit->kind, (uint8_t)limit->per, (uint8_t)limit->unit, (uint8_t)limit->name.len};
-    bh_sip_begin(&sip, limits->header->key);
-    bh_sip_add(&sip, head, sizeof(head));
-    bh_sip_add(&sip, limit->name.data, limit->name.len);
-    bh_sip_add(&sip, who, who_len);
-    bh_sip_end(&sip, key.word);
-    key.word[0] += key.word[0] == 0; /* 0 is a cell that was never used */
-    return key;
-}
-
 static void
 use_rate(const struct bh_limit_moment *moment, struct bh_limit_use *use)
 {
@@ -380,9 +380,6 @@ bh_limit_use(struct bh_limits *limits, const struct bh_limit *limit,
     }
     ret_use->key =
         make_key(limits, moment->no, limit, who.data, limit->per == BH_PER_TENANT ? 0 : who.len);
-    if (limit->per != BH_PER_TENANT) {
-        ret_use->shared_key = make_key(limits, moment->no, limit, NULL, 0);
-    }
 }
 
 void

@@ -124,6 +124,37 @@ first_match_counts(void **state)
     bh_chunks_fini(&f.chunks);
 }
 
+static void
+patterns_match_segments(void **state)
+{
+    static const struct {
+        const char *pattern, *match, *other;
+    } table[] = {
+        {"/a", "/a", "/ab"},
+        {"/a", "/a", "/a/"},
+        {"/a/", "/a/", "/a"},
+        {"/a*", "/a*", "/ab"}, /* a name: * counts alone */
+        {"/a/*", "/a/b", "/a/"},
+        {"/a/*/c", "/a/b/c", "/a/b/d"},
+        {"/a/*/**", "/a/b", "/a"},
+        {"/a/**", "/a", "/ab"},
+        {"/a/b*/**", "/a/b*/c", "/a/bx/c"},
+        {"/**", "/", "none"},
+        {"/**", "/x/y", "x"},
+        {"/*", "/x", "/"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct fixture f;
+        char text[80];
+        snprintf(text, sizeof(text), "{\"routes\":[{\"path\":\"%s\"}]}", table[i].pattern);
+        assert_code(parse(&f, text), BH_OK);
+        assert_string_equal(route_of(&f, "GET", table[i].match), table[i].pattern);
+        assert_string_equal(route_of(&f, "GET", table[i].other), "none");
+        bh_chunks_fini(&f.chunks);
+    }
+}
+
 static const struct {
     const char *text, *pointer;
 } refused[] = {
@@ -207,6 +238,7 @@ main(void)
         cmocka_unit_test(says_nothing),
         cmocka_unit_test(says_all),
         cmocka_unit_test(first_match_counts),
+        cmocka_unit_test(patterns_match_segments),
         cmocka_unit_test(refuses),
         cmocka_unit_test(plain_paths),
     };
