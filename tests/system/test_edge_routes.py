@@ -99,7 +99,6 @@ def test_a_route_needs_all_its_scopes(edge):
     refused(edge.get("routed.localhost", "/orders/1"), 401, "credential-missing")
 
 
-@pytest.mark.xfail(reason="roles of credentials are not in the verdict yet")
 def test_a_route_needs_one_of_its_roles(edge):
     ask = lambda **claims: edge.get("routed.localhost", "/admin/x", edge.bearer(edge.routed, **claims))
     assert ask(roles=["owner"]).status == 200
