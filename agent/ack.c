@@ -12,8 +12,9 @@
 #include "agent/node.h"
 
 #define EVERY_MS 5000
-#define HELD_MS 20 /* between two looks at the requests in flight of tenants that are being moved  \
-                    */
+#define HELD_MS                                                                                    \
+    20 /* between two looks at the requests in flight of tenants that are being moved              \
+        */
 #define RETRY_US 500000
 
 struct told {

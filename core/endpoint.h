@@ -3,7 +3,8 @@
  *
  *   address[;weight=N][;group=NAME][;tls=NAME][;grpc][;backup]
  *
- * address: IPv4:port, [v6]:port or unix:/path (103 bytes); no names.  Options come in any order, none twice.
+ * address: IPv4:port, [v6]:port or unix:/path (103 bytes); no names.  Options come in any order,
+ * none twice.
  */
 #ifndef BH_CORE_ENDPOINT_H
 #define BH_CORE_ENDPOINT_H
@@ -14,7 +15,7 @@
 #include "core/error.h"
 #include "core/str.h"
 
-#define BH_ENDPOINTS_MAX 64 /* of one tenant */
+#define BH_ENDPOINTS_MAX 64      /* of one tenant */
 #define BH_ENDPOINT_TEXT_MAX 480 /* with its options */
 #define BH_ENDPOINT_GROUP_MAX 32
 #define BH_ENDPOINT_WEIGHT_MAX 1000

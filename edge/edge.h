@@ -126,10 +126,10 @@ struct bh_edge_ctx {
     struct bh_limit_use *uses; /* of limits beside `default`, taken; in the request's pool */
     size_t use_count;
     struct bh_str violated; /* names of the limits that refused it, a JSON array; empty: none */
-    off_t body_bytes;    /* of the request that were read, where the route bounds them */
-    uint64_t begun_ns;   /* CLOCK_MONOTONIC; its header was complete */
-    uint64_t txn;        /* of the snapshot that the tenant was read from */
-    uint64_t generation; /* of the snapshot file */
+    off_t body_bytes;       /* of the request that were read, where the route bounds them */
+    uint64_t begun_ns;      /* CLOCK_MONOTONIC; its header was complete */
+    uint64_t txn;           /* of the snapshot that the tenant was read from */
+    uint64_t generation;    /* of the snapshot file */
     /* while its tenant is being moved: hold.c */
     struct bh_edge_waiting *waiting; /* in whose queue it is; NULL: it does not wait */
     ngx_queue_t hold;
@@ -659,8 +659,7 @@ bool bh_edge_timeout(ngx_http_request_t *r, const struct bh_edge_ctx *ctx);
  * adds, from all of them or from none, and say so in headers unless the request is only observed.
  * BH_E_RATE_LIMITED, BH_E_QUOTA_EXCEEDED, BH_E_NOT_READY with a reason.
  */
-enum bh_code bh_edge_limit(
-    ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
+enum bh_code bh_edge_limit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_reason);
 
 /** bh_edge_limit_take(ctx): take one request from the tenant's bucket, if it has one. */
 struct bh_bucket_answer bh_edge_limit_take(struct bh_edge_ctx *ctx);
