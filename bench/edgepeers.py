@@ -11,6 +11,7 @@ import uuid
 
 from edgefix import BUILD, NGINX, Edge, Tenant, engine_user
 from edgeload import LOAD_CORE, PROXY_CORE, pin
+from jwtfix import Signer
 
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 PEER_KEY = "0123456789abcdef0123456789abcdef"  # of all tenants, where a peer verifies tokens
@@ -143,7 +144,10 @@ class Hosts:
 
 
 class Ours(Edge):
-    """The edge with its module, its snapshot filled with ${count} tenants."""
+    """The edge with its module, its snapshot filled with ${count} tenants of one policy, which trusts one issuer."""
+
+    ISSUER = "https://id.example"
+    SIGNER = Signer("EdDSA", "bench")
 
     def __init__(self, upstream, count, clock=None):
         super().__init__(workers=1, edit=lambda text: self.with_clock(text, clock) if clock else text)
@@ -159,7 +163,7 @@ class Ours(Edge):
         return text.replace("http {", f"http {{\n    bench_clock {file};", 1)
 
     def tenant(self, no):
-        tenant = Tenant(no, f"t{no}", endpoints=[self.upstream])
+        tenant = Tenant(no, f"t{no}", endpoints=[self.upstream], policy="bench")
         tenant.uid = uuid.UUID(int=(1 << 120) + no)
         tenant.record["uid"] = str(tenant.uid)
         return tenant
@@ -176,7 +180,20 @@ class Ours(Edge):
         assert tool.wait() == 0
         self.own(self.snapshot)
         self.seq = 1
+        self.document("issuer/bench", {"issuer": self.ISSUER, "audiences": ["shop"], "claims": {"tenant": "tenant"},
+                                       "keys": {"keys": [self.SIGNER.jwk()]}})
+        self.document("policy/bench", {"issuers": ["bench"]})
         return self
+
+    def token_of(self, no):
+        """A user token of tenant ${no}, HS256."""
+        return self.token(self.tenant(no), ttl=3600)
+
+    def issued(self, no):
+        """A token of the issuer for tenant ${no}, EdDSA."""
+        now = int(time.time())
+        return self.SIGNER.token({"iss": self.ISSUER, "aud": "shop", "tenant": f"t{no}", "sub": "u1", "iat": now,
+                                  "exp": now + 3600})
 
     def begin(self):
         self.start()

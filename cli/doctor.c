@@ -31,6 +31,18 @@
 
 static const char *const findings[] = {"ok", "skipped", "warning", "error"};
 
+/* JSON holds UTF-8 only, and a configuration any bytes. */
+static json_t *
+any_text(char *text)
+{
+    json_t *value = json_string(text);
+
+    for (char *at = text; value == NULL && *at != '\0'; at++)
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    return value != NULL ? value : json_string(text);
+}
+
 void
 bh_doctor_say(struct bh_doctor *doctor, enum bh_finding finding, const struct bh_conf *where,
     const char *next, const char *fmt, ...)
@@ -45,8 +57,9 @@ bh_doctor_say(struct bh_doctor *doctor, enum bh_finding finding, const struct bh
     if (where != NULL)
         (void)snprintf(place, sizeof(place), "%s:%u", where->file, where->line);
     (void)json_array_append_new(doctor->items,
-        json_pack("{s:s, s:s, s:s, s:s?, s:s?}", "check", doctor->check, "state", findings[finding],
-            "detail", text, "where", where == NULL ? NULL : place, "next", next));
+        json_pack("{s:s, s:s, s:o, s:o, s:s?}", "check", doctor->check, "state", findings[finding],
+            "detail", any_text(text), "where", where == NULL ? json_null() : any_text(place), "next",
+            next));
     doctor->said++;
     doctor->errors += finding == BH_FINDING_ERROR;
 }
@@ -166,12 +179,22 @@ check_snapshot(struct bh_doctor *d, const struct node *node)
             number(snapshot, "age_ms") / 1000);
 }
 
+/* A table with places: when nine of ten are taken, it is time to say so. */
+static void
+say_taken(struct bh_doctor *d, json_int_t used, json_int_t max, const char *what, const char *next)
+{
+    bool full = used * 10 > max * 9;
+
+    bh_doctor_say(d, full ? BH_FINDING_ERROR : BH_FINDING_OK, NULL, full ? next : NULL,
+        "%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " places are taken%s%s", used, max,
+        full ? ": " : "", full ? what : "");
+}
+
 static void
 check_readers(struct bh_doctor *d, const struct node *node)
 {
     const json_t *readers = json_object_get(json_object_get(node->facts, "snapshot"), "readers");
     json_int_t used = number(readers, "used");
-    json_int_t max = number(readers, "max");
 
     if (!json_is_object(readers)) {
         bh_doctor_say(d, BH_FINDING_SKIPPED, NULL, command(d, "doctor"),
@@ -183,14 +206,8 @@ check_readers(struct bh_doctor *d, const struct node *node)
             "%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
             " places are held by workers that died; the next worker that starts frees them",
             number(readers, "stale"), used);
-    if (used * 10 > max * 9)
-        bh_doctor_say(d, BH_FINDING_ERROR, NULL, "reload nginx less often, or run fewer workers",
-            "%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
-            " places are taken: a worker that finds none cannot serve",
-            used, max);
-    else
-        bh_doctor_say(d, BH_FINDING_OK, NULL, NULL,
-            "%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " places are taken", used, max);
+    say_taken(d, used, number(readers, "max"), "a worker that finds none cannot serve",
+        "reload nginx less often, or run fewer workers");
 }
 
 static void
@@ -198,8 +215,6 @@ check_counters(struct bh_doctor *d, const struct node *node)
 {
     const json_t *counters = json_object_get(node->facts, "counters");
     const char *path = bh_json_text(counters, "path");
-    json_int_t slots = number(counters, "slots");
-    json_int_t used = number(counters, "slots_used");
 
     if (json_is_true(json_object_get(counters, "replaced")) || path == NULL) {
         bh_doctor_say(d, BH_FINDING_ERROR, NULL, command(d, "doctor"),
@@ -214,15 +229,9 @@ check_counters(struct bh_doctor *d, const struct node *node)
         bh_doctor_say(d, BH_FINDING_ERROR, NULL,
             bh_arena_printf(d->cli->arena, "make room: df %s", path),
             "the file system of %s is full: a worker that counts a new tenant dies of it", path);
-    if (used * 10 > slots * 9)
-        bh_doctor_say(d, BH_FINDING_ERROR, NULL,
-            "stop the edge, remove the file, start it: numbers of removed tenants keep slots",
-            "%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
-            " slots are taken: a tenant that finds none is 503",
-            used, slots);
-    else
-        bh_doctor_say(d, BH_FINDING_OK, NULL, NULL,
-            "%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " slots are taken", used, slots);
+    say_taken(d, number(counters, "slots_used"), number(counters, "slots"),
+        "a tenant that finds none is 503",
+        "stop the edge, remove the file, start it: numbers of removed tenants keep places");
 }
 
 static const struct {

@@ -6,6 +6,7 @@
 #define FILE_MARK "# configuration file "
 #define DEPTH_MAX 32
 #define WORD_MAX ((size_t)65536)
+#define NODES_MAX 1000000 /* files that include one another make any number */
 
 /* One file of a dump. */
 struct part {
@@ -22,7 +23,9 @@ struct parser {
     const char *at;
     const char *end;
     unsigned line;
-    int depth; /* of blocks and includes */
+    int depth;    /* of blocks and includes */
+    char *word;   /* room for one */
+    size_t nodes; /* directives so far */
 };
 
 /* ---- words ---- */
@@ -60,28 +63,22 @@ static enum bh_code
 read_word(struct parser *p, const char **ret_word)
 {
     char quote = *p->at == '"' || *p->at == '\'' ? *p->at++ : '\0';
-    const char *start = p->at;
-    size_t most = (size_t)(p->end - start);
-    char *word = bh_arena_alloc(p->arena, (most < WORD_MAX ? most : WORD_MAX) + 1);
     size_t len = 0;
 
-    if (word == NULL)
-        return bh_fail(p->err, BH_E_NO_MEMORY, "out of memory");
-    while (p->at < p->end && (quote ? *p->at != quote : !ends_word(p, word, len))) {
+    while (p->at < p->end && (quote ? *p->at != quote : !ends_word(p, p->word, len))) {
         if (*p->at == '\\' && p->at + 1 < p->end &&
             (p->at[1] == '"' || p->at[1] == '\'' || p->at[1] == '\\'))
             p->at++;
         if (len == WORD_MAX)
             return wrong(p, "a word is too long");
         p->line += *p->at == '\n';
-        word[len++] = *p->at++;
+        p->word[len++] = *p->at++;
     }
-    word[len] = '\0';
     if (quote && p->at == p->end)
         return wrong(p, "a quote is not closed");
     p->at += quote != '\0';
-    *ret_word = word;
-    return BH_OK;
+    *ret_word = bh_arena_strndup(p->arena, p->word, len);
+    return *ret_word != NULL ? BH_OK : bh_fail(p->err, BH_E_NO_MEMORY, "out of memory");
 }
 
 /* ---- directives ---- */
@@ -135,6 +132,7 @@ include(struct parser *p, struct bh_conf *parent, const char *pattern)
         p->depth = outer.depth + 1;
         code = parse_block(p, parent, false);
     }
+    outer.nodes = p->nodes;
     *p = outer;
     return code;
 }
@@ -164,8 +162,10 @@ read_words(struct parser *p, struct bh_conf *node)
 static enum bh_code
 parse_directive(struct parser *p, struct bh_conf *block)
 {
-    struct bh_conf *node = add_node(p, block);
+    struct bh_conf *node = p->nodes++ < NODES_MAX ? add_node(p, block) : NULL;
 
+    if (p->nodes > NODES_MAX)
+        return wrong(p, "there are too many directives");
     if (node == NULL)
         return bh_fail(p->err, BH_E_NO_MEMORY, "out of memory");
     BH_TRY(read_word(p, &node->name));
@@ -256,7 +256,8 @@ bh_conf_parse(struct bh_str text, const char *name, struct bh_arena *arena,
     struct parser p = {.arena = arena, .err = err, .line = 1};
     struct bh_conf *root = bh_arena_zalloc(arena, sizeof(*root));
 
-    if (root == NULL)
+    p.word = bh_arena_alloc(arena, WORD_MAX);
+    if (root == NULL || p.word == NULL)
         return bh_fail(err, BH_E_NO_MEMORY, "out of memory");
     BH_TRY(split(&p, text, name));
     root->name = "";

@@ -27,6 +27,10 @@ struct bh_bucket_answer {
  * full burst allows (a reboot, a lowered burst) counts as a bucket with one
  * request left: it passes and leaves a state that is true again.  A rate or
  * burst of 0 lets nothing pass.
+ *
+ * Where others change the state meanwhile, read it first and the clock
+ * afterwards: to a clock that was read before, what they took since would look
+ * like a state of the far future.
  */
 struct bh_bucket_answer bh_bucket_take(
     uint64_t tat_ns, uint32_t rate, uint32_t burst, uint64_t now_ns);

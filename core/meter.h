@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* First the edge's, which lie in the counters file in this order, then the database's. */
@@ -77,6 +78,14 @@ struct bh_slot *bh_slot_claim(struct bh_counters *counters, int32_t no);
 
 /** bh_slot_find(counters, no): the slot of tenant ${no}, claiming none; NULL where it has none. */
 struct bh_slot *bh_slot_find(struct bh_counters *counters, int32_t no);
+
+/** bh_slot_ahead(slot): have the processor fetch it (NULL is fine): it will be written. */
+static inline void
+bh_slot_ahead(const struct bh_slot *slot)
+{
+    for (unsigned i = 0; slot != NULL && i < sizeof(*slot); i += 64)
+        __builtin_prefetch((const char *)slot + i, 1);
+}
 
 /** bh_slot_add(slot, meter, amount): count a meter of the edge; relaxed order, lock-free. */
 void bh_slot_add(struct bh_slot *slot, enum bh_meter meter, uint64_t amount);

@@ -103,20 +103,33 @@ check_inside(struct check *check, const ngx_http_core_loc_conf_t *location)
 #endif
 }
 
+static bool
+is_there(const struct check *check, const ngx_str_t *name)
+{
+    ngx_http_core_loc_conf_t **named = check->server->named_locations;
+    for (; named != NULL && *named != NULL; named++) {
+        if ((*named)->name.len == name->len &&
+            ngx_strncmp((*named)->name.data, name->data, name->len) == 0) {
+            return true;
+        }
+    }
+    return name->len == 0;
+}
+
 static void
 check_named(struct check *check)
 {
-    const ngx_str_t *name = &check->conf->websocket;
-    bool found = check->conf->mode != BH_EDGE_ON || name->len == 0;
     ngx_http_core_loc_conf_t **named = check->server->named_locations;
     for (; named != NULL && *named != NULL; named++) {
         check_location(check, *named);
         check_inside(check, *named);
-        found = found || ((*named)->name.len == name->len &&
-                             ngx_strncmp((*named)->name.data, name->data, name->len) == 0);
     }
-    if (!found) {
-        refuse(check, name, "is what \"bulkhead_websocket\" names, and is not there");
+    if (check->conf->mode == BH_EDGE_ON && !is_there(check, &check->conf->websocket)) {
+        refuse(check, &check->conf->websocket,
+            "is what \"bulkhead_websocket\" names, and is not there");
+    }
+    if (check->conf->mode == BH_EDGE_ON && !is_there(check, &check->conf->grpc)) {
+        refuse(check, &check->conf->grpc, "is what \"bulkhead_grpc\" names, and is not there");
     }
 }
 

@@ -74,6 +74,7 @@ struct bh_edge_server {
     ngx_flag_t sni;          /* the name of the TLS handshake must be the tenant's */
     bool balances;           /* of an upstream block: it has the directive `bulkhead` */
     ngx_str_t websocket;     /* named location that proxies tunnels; empty: there are none */
+    ngx_str_t grpc;          /* named location that passes gRPC; empty: it goes where others go */
 };
 
 /* ---- what is known of one request ---- */
@@ -457,6 +458,11 @@ uint32_t bh_edge_inflight(const struct bh_edge_ctx *ctx);
 /** bh_edge_check(cf): refuse a configuration that cannot keep tenants apart; says where and why. */
 ngx_int_t bh_edge_check(ngx_conf_t *cf);
 
+/* ---- grpc.c ---- */
+
+/** bh_edge_grpc_asked(r): is it a call of gRPC: HTTP/2, POST, one Content-Type application/grpc? */
+bool bh_edge_grpc_asked(ngx_http_request_t *r);
+
 /* ---- websocket.c ---- */
 
 /** bh_edge_websocket_asked(r): is this a client's handshake of RFC 6455, complete and in order? */
@@ -617,6 +623,14 @@ void bh_edge_failures_count(ngx_http_request_t *r);
  */
 enum bh_code bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str credential,
     struct bh_str *ret_token, const char **ret_reason);
+
+/**
+ * bh_edge_token_ahead(r) / bh_edge_token_next(r):
+ * Have the processor fetch where the request's credential hangs, and a little
+ * later its entry; bh_edge_token() then need not wait for memory.
+ */
+void bh_edge_token_ahead(ngx_http_request_t *r);
+void bh_edge_token_next(ngx_http_request_t *r);
 
 /** bh_edge_tokens_wipe(): forget and overwrite every cached credential and token. */
 void bh_edge_tokens_wipe(void);

@@ -15,13 +15,12 @@ struct bh_bucket_answer
 bh_edge_limit_take(struct bh_edge_ctx *ctx)
 {
     _Atomic uint64_t *tat_ns = &ctx->slot->tat_ns;
-    uint64_t now = bh_edge_monotonic_ns();
-    uint64_t old = atomic_load_explicit(tat_ns, memory_order_relaxed);
+    uint64_t old = atomic_load_explicit(tat_ns, memory_order_acquire);
     struct bh_bucket_answer answer;
-    do {
-        answer = bh_bucket_take(old, ctx->tenant.rate, ctx->tenant.burst, now);
+    do { /* the clock after the state: core/bucket.h */
+        answer = bh_bucket_take(old, ctx->tenant.rate, ctx->tenant.burst, bh_edge_monotonic_ns());
     } while (answer.allowed && !atomic_compare_exchange_weak_explicit(tat_ns, &old, answer.tat_ns,
-                                   memory_order_relaxed, memory_order_relaxed));
+                                   memory_order_acq_rel, memory_order_acquire));
     return answer;
 }
 

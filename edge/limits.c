@@ -363,6 +363,7 @@ bh_edge_limits(
     }
     sweep();
     round.moment = (struct bh_limit_moment){.now_ns = bh_edge_monotonic_ns(),
+        .clock = bh_edge_monotonic_ns,
         .wall_s = ngx_time(),
         .no = (uint32_t)ctx->tenant.record.no,
         .share = ctx->tenant.record.share};

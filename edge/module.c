@@ -54,6 +54,7 @@ merge_server(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->certificates, prev->certificates, 0);
     ngx_conf_merge_value(conf->sni, prev->sni, 1);
     ngx_conf_merge_str_value(conf->websocket, prev->websocket, "");
+    ngx_conf_merge_str_value(conf->grpc, prev->grpc, "");
     if (conf->failures == NULL) {
         conf->failures = prev->failures;
         conf->failure_rate = prev->failure_rate;
@@ -111,7 +112,7 @@ set_base_domain(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 static char *
-set_websocket(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+set_named(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_str_t *name = &((ngx_str_t *)cf->args->elts)[1];
     return name->data[0] == '@' ? ngx_conf_set_str_slot(cf, cmd, conf) : bad_location;
@@ -160,7 +161,9 @@ static ngx_command_t commands[] = {
         NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE23, bh_edge_failures_set,
         NGX_HTTP_SRV_CONF_OFFSET, 0, NULL},
     {ngx_string("bulkhead_websocket"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE1,
-        set_websocket, NGX_HTTP_SRV_CONF_OFFSET, offsetof(struct bh_edge_server, websocket), NULL},
+        set_named, NGX_HTTP_SRV_CONF_OFFSET, offsetof(struct bh_edge_server, websocket), NULL},
+    {ngx_string("bulkhead_grpc"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_TAKE1,
+        set_named, NGX_HTTP_SRV_CONF_OFFSET, offsetof(struct bh_edge_server, grpc), NULL},
     {ngx_string("bulkhead_certificates"), NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_CONF_FLAG,
         ngx_conf_set_flag_slot, NGX_HTTP_SRV_CONF_OFFSET,
         offsetof(struct bh_edge_server, certificates), NULL},
@@ -266,6 +269,7 @@ post_read(ngx_http_request_t *r)
     if (conf->mode == BH_EDGE_OFF || r != r->main) {
         return NGX_DECLINED;
     }
+    bh_edge_token_ahead(r);
     struct bh_edge_ctx *ctx = bh_edge_ctx_make(r);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -276,6 +280,7 @@ post_read(ngx_http_request_t *r)
     if (code != BH_OK) {
         return refuse(r, ctx, code, reason);
     }
+    bh_edge_token_next(r);
     code = bh_edge_route(r, ctx, conf, &reason);
     if (code != BH_OK) {
         return refuse(r, ctx, code, reason);
@@ -343,6 +348,17 @@ enter(ngx_http_request_t *r, struct bh_edge_ctx *ctx, bool *ret_waits, const cha
     return BH_OK;
 }
 
+/* What speaks another protocol with its application goes to a location of its own. */
+static ngx_str_t *
+own_location(ngx_http_request_t *r, const struct bh_edge_ctx *ctx, struct bh_edge_server *conf)
+{
+    if (ctx->websocket) {
+        return &conf->websocket;
+    }
+    bool grpc = conf->grpc.len > 0 && !ctx->observed && bh_edge_grpc_asked(r);
+    return grpc ? &conf->grpc : NULL;
+}
+
 static ngx_int_t
 gate(ngx_http_request_t *r)
 {
@@ -370,11 +386,12 @@ gate(ngx_http_request_t *r)
     }
     ctx->admitted = 1;
     bh_edge_stream_begin(r, ctx);
-    if (!ctx->websocket) {
+    ngx_str_t *elsewhere = own_location(r, ctx, conf);
+    if (elsewhere == NULL) {
         return NGX_DECLINED;
     }
     /* It begins there anew, and comes by here admitted. */
-    (void)ngx_http_named_location(r, &conf->websocket);
+    (void)ngx_http_named_location(r, elsewhere);
     ngx_http_finalize_request(r, NGX_DONE);
     return NGX_DONE;
 }

@@ -300,6 +300,7 @@ bh_edge_resolve(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret
     }
     BH_TRY(find_tenant(r, ctx, ret_reason));
     ctx->slot = bh_slot_claim(bh_edge.counters, ctx->tenant.record.no);
+    bh_slot_ahead(ctx->slot);
     ctx->counters = bh_edge.counters;
     if (!bh_edge_tls_agrees(r, ctx)) {
         return BH_E_MISDIRECTED;

@@ -7,7 +7,7 @@
 #include "snapshot/limits.h"
 
 #define BH_LIMITS_MAGIC UINT64_C(0x62686c696d697431) /* "bhlimit1" */
-#define BH_LIMITS_VERSION 1
+#define BH_LIMITS_VERSION 2
 #define BH_LIMITS_PAGE 4096
 #define BH_LIMITS_RENEWED 1024
 
@@ -15,7 +15,7 @@
 #define BH_LIMITS_TENANTS (UINT32_C(1) << 20)
 #define BH_LIMITS_CLIENTS (UINT32_C(1) << 20)
 #define BH_LIMITS_CROWDS (UINT32_C(1) << 16)
-#define BH_LIMITS_QUOTAS (UINT32_C(1) << 19)
+#define BH_LIMITS_QUOTAS (UINT32_C(1) << 20)
 
 /* Where the parts begin. */
 #define BH_LIMITS_AT_TENANTS ((size_t)BH_LIMITS_PAGE)

@@ -92,7 +92,7 @@ lay_out(struct bh_limits *limits)
     limits->crowds = part(limits, BH_LIMITS_AT_CROWDS, BH_LIMITS_CELL, BH_LIMITS_CROWDS);
     limits->quotas = part(limits, BH_LIMITS_AT_QUOTAS, sizeof(struct bh_quota), BH_LIMITS_QUOTAS);
     limits->tenants.near = 16;
-    limits->quotas.near = 8;
+    limits->quotas.near = 16; /* the hour before and the one before that keep theirs too */
     limits->clients.fair = true;
     limits->crowds.fair = true;
     limits->crowds.busy = crowd_busy;

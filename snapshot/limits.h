@@ -103,7 +103,9 @@ bool bh_limits_lost(const struct bh_limits *limits, uint64_t now_ns);
 
 /* Whom and when a request is counted for. */
 struct bh_limit_moment {
-    uint64_t now_ns; /* CLOCK_MONOTONIC */
+    uint64_t now_ns;         /* CLOCK_MONOTONIC */
+    uint64_t (*clock)(void); /* the same; NULL: time stands still.  Read after a state was: who was
+                                stopped in between must not take it for one of the far future */
     int64_t wall_s;
     uint32_t no;    /* of the tenant */
     uint32_t share; /* of the tenant's limits that this edge has, of 1000 */

@@ -103,12 +103,13 @@ take_rate(struct bh_limits *limits, const struct bh_limit_moment *moment, struct
         if ((old & BH_CELL_CLAIMED) != 0 || !bh_cell_holds(cell, &use->key)) {
             continue; /* it was free and somebody took it */
         }
+        uint64_t now_ns = moment->clock == NULL ? moment->now_ns : moment->clock();
         struct bh_bucket_answer answer =
-            bh_bucket_take(old, use->rate, (uint32_t)use->amount, moment->now_ns);
+            bh_bucket_take(old, use->rate, (uint32_t)use->amount, now_ns);
         if (!answer.allowed || atomic_compare_exchange_strong(&cell->state, &old, answer.tat_ns)) {
             tell_rate(use, &answer);
             use->cell = cell;
-            use->taken_ns = moment->now_ns;
+            use->taken_ns = now_ns;
             return answer.allowed;
         }
     }
@@ -244,10 +245,17 @@ take_quota(struct bh_limits *limits, const struct bh_limit_moment *moment, struc
     return true;
 }
 
-/* Never below nothing, should the file be used in a way that we did not think of. */
+/*
+ * A request may run for longer than its window's cell is kept: it is another's then.  Never below
+ * nothing, should the file be used in a way that we did not think of.
+ */
 static void
-change_used(struct bh_quota *quota, uint64_t from, uint64_t to)
+change_used(const struct bh_limit_use *use, uint64_t from, uint64_t to)
 {
+    struct bh_quota *quota = quota_of(use->cell);
+    if (!bh_cell_holds(&quota->cell, &use->key)) {
+        return;
+    }
     uint64_t old = atomic_load(&quota->used);
     uint64_t fresh;
     do {
@@ -412,7 +420,7 @@ bh_limit_give(struct bh_limit_use *use, uint64_t now_ns)
     if (use->cell != NULL && use->limit->kind == BH_LIMIT_RATE) {
         give_rate(use, now_ns);
     } else if (use->cell != NULL) {
-        change_used(quota_of(use->cell), use->units, 0);
+        change_used(use, use->units, 0);
     }
     use->cell = NULL;
 }
@@ -422,7 +430,7 @@ bh_limit_settle(struct bh_limit_use *use, uint64_t units)
 {
     stop_running(use);
     if (use->cell != NULL && use->limit->kind == BH_LIMIT_QUOTA && units != use->units) {
-        change_used(quota_of(use->cell), use->units, units);
+        change_used(use, use->units, units);
         use->units = units;
     }
 }

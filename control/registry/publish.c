@@ -1,6 +1,7 @@
 /* What goes into the feed: records of tenants, documents. */
 #include <string.h>
 
+#include "control/registry/certificate.h"
 #include "control/registry/change.h"
 #include "control/registry/registry.h"
 
@@ -142,7 +143,13 @@ bh_feed_append(struct bh_db *db, int32_t no, int64_t *ret_seq, struct bh_error *
         .cell = PQgetvalue(r, 0, 1),
         .body = PQgetisnull(r, 0, 2) ? NULL : PQgetvalue(r, 0, 2),
     };
-    enum bh_code code = append_both(db, number.text, &policy, ret_seq, err);
+    /* Their lock comes before that of feed_head, which the next append takes. */
+    int64_t certificates = 0;
+    enum bh_code code = bh_certificates_sync(db, no, &certificates, err);
+    if (code == BH_OK)
+        code = append_both(db, number.text, &policy, ret_seq, err);
+    if (code == BH_OK && certificates > *ret_seq)
+        *ret_seq = certificates;
     PQclear(r);
     return code;
 }

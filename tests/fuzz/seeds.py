@@ -128,6 +128,16 @@ def api_keys():
         yield ('{"no":7,"sub":"ci"%s}' % more).encode()
 
 
+def nginx_files():
+    text = (HERE.parents[1] / "deploy/local/nginx.conf").read_text()
+    start = text.index("    server {")
+    yield text[start:start + 1500].encode() + b"}" * 3
+    yield (b"# configuration file /n/n.conf:\nhttp{include s/*;}\n# configuration file /n/s/a:\nserver{bulkhead on;"
+           b"listen [::]:80 default_server;proxy_cache c;location / {proxy_pass http://b;}}")
+    yield (b"upstream b{bulkhead;}server{proxy_set_header X-Tenant-ID 'x\\'y';grpc_set_header Host $host;"
+           b"set_real_ip_from ::/0;proxy_store \"${a}b\";location /{grpc_pass grpc://b;}}")
+
+
 def tenant_files():
     for path in sorted((HERE.parents[1] / "examples/tenants").glob("*/tenant.yaml")):
         yield path.read_bytes()
@@ -158,7 +168,8 @@ def main():
                "endpoint": (b"127.0.0.1:7090", b"[::1]:80;backup", b"unix:/run/x;weight=7;group=v2",
                             b"10.0.0.1:443;group=v2.1_b;tls=app.example.com;grpc;backup;weight=1000", b"a:1;weight=0"),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
-               "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "feed": feeds(), "cookie": cookies(), "jwt": key_sets(),
+               "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "nginxconf": nginx_files(),
+               "feed": feeds(), "cookie": cookies(), "jwt": key_sets(),
                "fingerprint": statements(), "refusal": refusals()}
     for target, seeds in corpora.items():
         folder = HERE / "corpus" / target

@@ -5,7 +5,7 @@ import re
 import struct
 
 PAGE = 4096
-CELLS = {"tenants": (1 << 20, 64), "clients": (1 << 20, 64), "crowds": (1 << 16, 64), "quotas": (1 << 19, 128)}
+CELLS = {"tenants": (1 << 20, 64), "clients": (1 << 20, 64), "crowds": (1 << 16, 64), "quotas": (1 << 20, 128)}
 ITEM = re.compile(r'"([^"]+)"((?:;[a-z]+=(?:\d+|"[^"]*"))*)$')
 
 

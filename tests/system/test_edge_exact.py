@@ -270,9 +270,9 @@ def test_at_saturation_workers_admit_the_bound_and_no_more(edge):
     draw = random.Random(SEED + 1)
     rate, burst = draw.randint(20, 60), draw.randint(1, 50)
     tenant = give(edge, 1, {"limits": ["tight", "loose", "much"], "quota_policies": [
-        {"name": "tight", "per": "subject", "requests_per_second": rate, "burst": burst},
+        {"name": "much", "quota": 10**6, "when_lost": "continue"},
         {"name": "loose", "per": "tenant", "requests_per_second": 2 * rate, "burst": 2 * burst},
-        {"name": "much", "quota": 10**6, "when_lost": "continue"}]})
+        {"name": "tight", "per": "subject", "requests_per_second": rate, "burst": burst}]})
     crowd = Crowd(edge, tenant)
     time.sleep(2)
     edge.process.send_signal(signal.SIGHUP)
@@ -286,6 +286,19 @@ def test_at_saturation_workers_admit_the_bound_and_no_more(edge):
     assert bound * 0.97 - 4 <= len(crowd.admitted) <= bound + 1
     used = Limits(edge).quotas(tenant)[0].used
     assert used == len(crowd.admitted)  # what the rates refused took nothing of the quota
+
+
+def test_at_saturation_workers_admit_the_tenants_own_rate_and_no_more(edge):
+    """`default`, without any policy."""
+    draw = random.Random(SEED + 2)
+    rate, burst = draw.randint(50, 300), draw.randint(1, 5)
+    print("seed", SEED, rate, burst)
+    tenant = give(edge, 1, {}, rate=rate, burst=burst)
+    crowd = Crowd(edge, tenant)
+    time.sleep(3)
+    crowd.stop()
+    check_rate(crowd.admitted, rate, burst)
+    assert len(crowd.admitted) >= (burst + 3 * rate) * 0.9
 
 
 def test_a_quota_and_its_lease_end_exactly_also_at_once(edge):

@@ -1,10 +1,9 @@
 """Several limits at once: what they admit, whom they count, what they say, and what survives."""
+import fcntl
 import os
 import pathlib
 import signal
-import socket
 import sys
-import threading
 import time
 
 import pytest
@@ -250,6 +249,20 @@ def test_a_refused_request_uses_up_nothing_of_the_others(edge, tenant):
     assert after["daily"]["r"] == before["daily"]["r"] - 1 and after["parallel"]["r"] == 2
     assert edge.limits.quotas(acme)[0].used + edge.limits.quotas(acme)[1].used > 7
     assert before["default"]["q"] == 100 and before["daily"]["w"] == 86400
+
+
+def test_what_was_taken_is_given_back_where_a_later_limit_refuses(edge, tenant):
+    """Nobody new gets a cell while its locks are held; whoever has one is served on."""
+    acme = tenant("daily", "reads", "parallel", policies=[POLICIES[3], POLICIES[6], POLICIES[0]])
+    answer = ask(edge, acme)
+    with open(edge.limits.file, "r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 256, 4096)
+        last = refused(ask(edge, acme, sub="bob"), "rate-limited", "reads")
+        assert told(last)["parallel"]["r"] == 3 and told(last)["daily"]["r"] == told(answer)["daily"]["r"]
+        assert edge.limits.quotas(acme)[0].used == 1
+        assert ask(edge, acme).status == 200
+    assert ask(edge, acme, sub="bob").status == 200
+    assert edge.limits.quotas(acme)[0].used == 3
 
 
 def test_the_longest_wait_counts(edge, tenant):

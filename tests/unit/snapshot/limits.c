@@ -343,6 +343,62 @@ bytes_are_put_right_at_the_end(void **state)
     assert_int_equal(seen[0]->unit, 1);
 }
 
+/* A request may run for longer than its window's cell is kept: what it sends late is nobody else's.
+ */
+static void
+a_late_end_is_not_charged_to_the_next_owner(void **state)
+{
+    char name[16];
+    struct bh_limit limit = quota("bytes", 1000, true);
+    struct bh_limit_use late, use;
+    (void)state;
+    limit.unit = BH_UNIT_BYTES;
+    limit.window = BH_WINDOW_HOUR;
+    late = use_of(&limit, client(0), 500);
+    assert_true(bh_limit_take(limits, &now, &late));
+    struct bh_limit_use back = late;
+    now.wall_s += 86400;
+    now.now_ns += 86400 * SECOND;
+    unsigned tries = 0;
+    do {
+        snprintf(name, sizeof(name), "q%u", tries);
+        limit.name = (struct bh_str){name, strlen(name)};
+        use = use_of(&limit, client(0), 300);
+        assert_true(bh_limit_take(limits, &now, &use));
+        limit.amount += 1000;
+        now.wall_s += 86400; /* all that was tried is free again */
+        now.now_ns += 86400 * SECOND;
+    } while (use.cell != late.cell && ++tries < 1000);
+    assert_ptr_equal(use.cell, late.cell);
+    bh_limit_settle(&late, 9000);
+    bh_limit_give(&back, now.now_ns);
+    assert_int_equal(((struct bh_quota *)use.cell)->used, 300);
+    bh_limit_settle(&use, 400); /* its own cell, and nobody took it: charged */
+    assert_int_equal(((struct bh_quota *)use.cell)->used, 400);
+}
+
+/* Tenants number by number with as many quotas as a tier may sensibly have, hour after hour. */
+static void
+neighbours_with_quotas_all_have_room(void **state)
+{
+    struct bh_limit limits_of_tier[] = {quota("calls-hour", 1000, true),
+        quota("bytes-hour", 1000, true), quota("calls-day", 1000, true),
+        quota("calls-month", 1000, true)};
+    struct bh_limit_use use;
+    (void)state;
+    limits_of_tier[0].window = limits_of_tier[1].window = BH_WINDOW_HOUR;
+    limits_of_tier[3].window = BH_WINDOW_MONTH;
+    for (unsigned hour = 0; hour < 30; hour++) {
+        for (now.no = 100; now.no < 200; now.no++) {
+            for (size_t i = 0; i < 4; i++) {
+                assert_true(take(&limits_of_tier[i], client(0), &use));
+            }
+        }
+        now.wall_s += 3600;
+        now.now_ns += 3600 * SECOND;
+    }
+}
+
 /* ---- concurrent ---- */
 
 static void
@@ -542,6 +598,8 @@ main(void)
         CASE(a_lost_control_plane_follows_the_policy),
         CASE(no_window_is_filled_twice),
         CASE(bytes_are_put_right_at_the_end),
+        CASE(a_late_end_is_not_charged_to_the_next_owner),
+        CASE(neighbours_with_quotas_all_have_room),
         CASE(so_many_run_at_once),
         CASE(what_a_killed_worker_held_is_free_again),
         CASE(many_processes_admit_exactly_the_burst),
