@@ -2,7 +2,7 @@
 BUILD ?= build
 OPTIONS ?=
 
-.PHONY: build up down status test test-postgres test-drivers test-versions check fuzz bench bench-data bench-edge deps clean help
+.PHONY: build up down status test test-postgres test-drivers test-oidc test-versions check fuzz bench bench-data bench-edge deps clean help
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -34,6 +34,10 @@ test-postgres:  ## PostgreSQL's own tests, with the extension preloaded and with
 test-drivers:  ## real drivers of six languages through PgBouncer, writes doc/guide/drivers.md
 	@tools/deps test
 	@tools/test-drivers --write $(ARGS)
+
+test-oidc:  ## tokens of real OpenID providers, while their keys rotate
+	@tools/deps test
+	@tools/test-oidc $(ARGS)
 
 test-versions:  ## the extension on PostgreSQL 16 to 18, the edge on nginx 1.24 to 1.30, in systems of their own (root): make test-versions ARGS=17
 	@tools/test-versions $(ARGS)
