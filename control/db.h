@@ -70,9 +70,9 @@ enum bh_code bh_db_begin(struct bh_db *db, struct bh_error *err) BH_MUSTCHECK;
 enum bh_code bh_db_commit(struct bh_db *db, struct bh_error *err) BH_MUSTCHECK;
 void bh_db_rollback(struct bh_db *db);
 
-/** bh_db_finish(db, code, err): commit where ${code} is BH_OK, else roll back; what became of it. */
-enum bh_code bh_db_finish(
-    struct bh_db *db, enum bh_code code, struct bh_error *err) BH_MUSTCHECK;
+/** bh_db_finish(db, code, err): commit where ${code} is BH_OK, else roll back; what became of it.
+ */
+enum bh_code bh_db_finish(struct bh_db *db, enum bh_code code, struct bh_error *err) BH_MUSTCHECK;
 
 /* Fields of a result: NULL text and 0 for SQL NULL; times in µs since the epoch
  * (select them as `(extract(epoch from t) * 1000000)::bigint`). */

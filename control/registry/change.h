@@ -60,7 +60,8 @@ enum bh_code bh_operation_start(struct bh_db *db, const struct bh_operation_new 
 /** bh_uid_new(ret_uid, err): a fresh UUIDv7 by this machine's clock. */
 enum bh_code bh_uid_new(struct bh_uid *ret_uid, struct bh_error *err) BH_MUSTCHECK;
 
-/** bh_operation_id_new(ret_id, err) / bh_key_id_new(ret_id, err): "op_" or "key_" and a fresh ULID. */
+/** bh_operation_id_new(ret_id, err) / bh_key_id_new(ret_id, err): "op_" or "key_" and a fresh ULID.
+ */
 enum bh_code bh_operation_id_new(char ret_id[BH_OPERATION_ID], struct bh_error *err) BH_MUSTCHECK;
 enum bh_code bh_key_id_new(char ret_id[BH_KEY_ID], struct bh_error *err) BH_MUSTCHECK;
 

@@ -108,8 +108,8 @@ apply_row(struct bh_snapshot_writer *writer, const struct bh_json *root, struct 
     int64_t no;
     const struct bh_json *record = bh_json_get(root, "record");
     if (bh_json_get(root, "document") != NULL) {
-        return bh_writer_document(writer, read_text(root, "document"), (uint64_t)version,
-            read_body(root), err);
+        return bh_writer_document(
+            writer, read_text(root, "document"), (uint64_t)version, read_body(root), err);
     }
     if (!read_int(root, "no", INT32_MAX, &no)) {
         return bh_fail(err, BH_E_INVALID, "no is missing or illegal");
