@@ -697,6 +697,9 @@ enum bh_code bh_edge_limits(
  */
 void bh_edge_limits_settle(ngx_http_request_t *r, struct bh_edge_ctx *ctx);
 
+/** bh_edge_limits_alone(r, ctx): where the edge says X-RateLimit-* headers the application's go. */
+void bh_edge_limits_alone(ngx_http_request_t *r, const struct bh_edge_ctx *ctx);
+
 /** bh_edge_limits_close(): give this worker's part of the file back. */
 void bh_edge_limits_close(void);
 

@@ -270,6 +270,9 @@ say_number(const struct round *round, const char *name, uint64_t value)
     return data != NULL && say(round, name, data, put_number(data, "", value));
 }
 
+#define OLD_PREFIX "X-RateLimit-"
+#define OLD_COUNT 3
+
 /* The old headers know one limit: the one that is nearest to its end. */
 static bool
 say_tightest(const struct round *round)
@@ -289,6 +292,27 @@ say_tightest(const struct round *round)
     return say_number(round, "X-RateLimit-Limit", q) &&
            say_number(round, "X-RateLimit-Remaining", left) &&
            say_number(round, "X-RateLimit-Reset", t_s);
+}
+
+void
+bh_edge_limits_alone(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
+{
+    size_t ours = 0;
+    ngx_list_part_t *part = &r->headers_out.headers.part;
+    if (ctx->tenant.policy == NULL || !ctx->tenant.policy->policy.x_ratelimit) {
+        return;
+    }
+    for (; part != NULL; part = part->next) {
+        ngx_table_elt_t *headers = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            if (headers[i].key.len > sizeof(OLD_PREFIX) - 1 &&
+                ngx_strncasecmp(
+                    headers[i].key.data, (u_char *)OLD_PREFIX, sizeof(OLD_PREFIX) - 1) == 0 &&
+                ++ours > OLD_COUNT) {
+                headers[i].hash = 0; /* said after us: by the application */
+            }
+        }
+    }
 }
 
 static bool

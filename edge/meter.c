@@ -87,6 +87,9 @@ header_filter(ngx_http_request_t *r)
         if (!ctx->observed && !bh_edge_cookies(r, ctx)) {
             return NGX_ERROR;
         }
+        if (ctx->admitted && !ctx->observed) {
+            bh_edge_limits_alone(r, ctx);
+        }
     }
     return next_filter(r);
 }

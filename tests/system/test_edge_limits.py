@@ -284,6 +284,11 @@ def test_the_old_headers_where_a_policy_asks_for_them(edge, tenant):
     answer = ask(edge, acme)
     old = [int(answer.get(f"X-RateLimit-{name}")) for name in ("Limit", "Remaining", "Reset")]
     assert old == [5, 4, 1]
+    answer = ask(edge, acme, "/answer?X-RateLimit-Limit=77&X-Other=1&x-ratelimit-remaining=9&RateLimit=5")
+    assert (answer.get("X-RateLimit-Limit"), answer.get("X-RateLimit-Remaining")) == ("5", "3")  # ours alone
+    assert answer.get("X-Other") == "1" and told(answer)["reads"]["r"] == 3
+    silent = ask(edge, tenant("reads"), "/answer?X-RateLimit-Limit=77")
+    assert silent.get("X-RateLimit-Limit") == "77"  # the application's own business
     plain = tenant(x_ratelimit_headers=True)
     assert ask(edge, plain).get("X-RateLimit-Limit") == "1000000"
 

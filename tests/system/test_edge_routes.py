@@ -1,6 +1,5 @@
 """The route table of a tenant's policy: what it lets pass, to whom, how large, how long."""
 import pathlib
-import socket
 import sys
 import time
 
@@ -8,7 +7,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import test_hostile_h2 as h2base  # noqa: E402
 from edgefix import Edge, Tenant, read_answer  # noqa: E402
+from ports import Ports  # noqa: E402
 
 ROUTES = [
     {"path": "/assets/**", "anonymous": True},
@@ -172,6 +173,41 @@ def test_a_route_has_its_own_time(edge):
     assert time.monotonic() - begun < 1.4 and edge.app.served == served + 1  # no second try either
     assert edge.ask(edge.plain, "/slow/600").status == 200
     assert edge.ask(edge.routed, "/slow/50").status == 200
+
+
+def test_a_body_of_http2_beyond_the_route_is_refused():
+    """There is no length that could be looked at."""
+    port = Ports().take()
+    edge = Edge(workers=1, edit=lambda text: text.replace("bulkhead on;", f"listen 127.0.0.1:{port} http2; bulkhead on;"))
+    edge.h2_port = port
+    try:
+        app = edge.echo()
+        acme = Tenant(1, "acme", endpoints=[app.endpoint], policy="routed")
+        edge.write_keyring()
+        edge.document("policy/routed", {"routes": ROUTES})
+        edge.put(acme)
+        edge.start()
+        edge.good = {"acme": edge.bearer(acme).split(": ")[1]}
+        for size, status, code in ((1000, 200, None), (1001, 413, "too-large"), (9000, 413, "too-large")):
+            with h2base.Client(edge) as client:
+                outcome, answer = client.result(client.ask(client.headers(path="/upload", method="POST"), body=b"x" * size))
+                assert outcome == "answer" and answer.status == status, (size, outcome, answer)
+                assert status == 200 or answer.code == "too-large"
+        assert app.served == 1
+    finally:
+        edge.stop()
+
+
+# ---- who checks ----
+
+def test_where_the_application_checks_routes_look_at_its_scope(edge):
+    edge.document("policy/app", {"auth": "app", "app_scope": "orders.read x", "routes": ROUTES})
+    tenant = Tenant(9, "apps", endpoints=[edge.app.endpoint], policy="app")
+    edge.put(tenant)
+    assert edge.get("apps.localhost", "/orders/1").status == 200
+    assert edge.get("apps.localhost", "/orders/1", "Authorization: Bearer theirs").status == 200
+    refused(edge.get("apps.localhost", "/orders/1", method="POST"), 403, "not-permitted", "orders.write")
+    refused(edge.get("apps.localhost", "/admin/x", "Authorization: Bearer theirs"), 403, "not-permitted", "admin, owner")
 
 
 # ---- observe ----
