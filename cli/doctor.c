@@ -56,10 +56,10 @@ bh_doctor_say(struct bh_doctor *doctor, enum bh_finding finding, const struct bh
     va_end(args);
     if (where != NULL)
         (void)snprintf(place, sizeof(place), "%s:%u", where->file, where->line);
-    (void)json_array_append_new(doctor->items,
-        json_pack("{s:s, s:s, s:o, s:o, s:s?}", "check", doctor->check, "state", findings[finding],
-            "detail", any_text(text), "where", where == NULL ? json_null() : any_text(place), "next",
-            next));
+    (void)json_array_append_new(
+        doctor->items, json_pack("{s:s, s:s, s:o, s:o, s:s?}", "check", doctor->check, "state",
+                           findings[finding], "detail", any_text(text), "where",
+                           where == NULL ? json_null() : any_text(place), "next", next));
     doctor->said++;
     doctor->errors += finding == BH_FINDING_ERROR;
 }
