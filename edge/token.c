@@ -201,7 +201,9 @@ static struct bh_str
 put(char **to, struct bh_str text)
 {
     char *start = *to;
-    memcpy(start, text.data, text.len);
+    if (text.len > 0) { /* an empty one may lie nowhere */
+        memcpy(start, text.data, text.len);
+    }
     *to += text.len;
     return (struct bh_str){start, text.len};
 }
