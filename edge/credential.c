@@ -41,7 +41,8 @@ bh_edge_is_anonymous(
 static bool
 is_bearer(ngx_str_t value)
 {
-    return value.len > 7 && ngx_strncasecmp(value.data, (u_char *)"Bearer ", 7) == 0;
+    return value.len > 7 && (ngx_memcmp(value.data, "Bearer ", 7) == 0 ||
+                                ngx_strncasecmp(value.data, (u_char *)"Bearer ", 7) == 0);
 }
 
 static enum bh_code

@@ -258,6 +258,10 @@ enum bh_code bh_edge_resolve_again(
  */
 bool bh_edge_tenant(struct bh_str id, struct bh_edge_tenant *ret_tenant, ngx_log_t *log);
 
+/** bh_edge_tenant_ahead(r): have the processor fetch what the worker's memory holds of the tenant
+ * that the host names. */
+void bh_edge_tenant_ahead(ngx_http_request_t *r);
+
 /**
  * bh_edge_tenant_again(id, ret_tenant):
  * The same from the worker's memory alone, outside begin and end; false where

@@ -7,13 +7,13 @@ enum name {
     SCOPE_ORG_ID,
     TOKEN,
     DATABASE,
-    TRACEPARENT,
     REQUEST_ID,
     FORWARDED_FOR,
     FORWARDED_PROTO,
     FORWARDED_HOST,
     FORWARDED_PORT,
     FORWARDED_PREFIX,
+    TRACEPARENT,
     NAME_COUNT
 };
 
@@ -37,57 +37,72 @@ static ngx_table_elt_t injected[NAME_COUNT] = {
     [FORWARDED_PREFIX] = INJECTED("X-Forwarded-Prefix", "x-forwarded-prefix"),
 };
 
+static u_char pairs[256][2]; /* of hexadecimal digits */
+
 void
 bh_edge_headers_setup(void)
 {
+    static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < NAME_COUNT; i++) {
         injected[i].hash = ngx_hash_key(injected[i].lowcase_key, injected[i].key.len);
     }
+    for (size_t i = 0; i < 256; i++) {
+        pairs[i][0] = (u_char)digits[i >> 4];
+        pairs[i][1] = (u_char)digits[i & 15];
+    }
 }
 
-/* strip.c left room for each of them; what another module pushed may have taken some. */
+/*
+ * Say ${count} names from ${first}.  strip.c left room for each of them; what
+ * another module pushed may have taken some.
+ */
 static bool
-add(ngx_http_request_t *r, enum name name, ngx_str_t value)
+say(ngx_http_request_t *r, enum name first, const ngx_str_t *values, size_t count)
 {
     ngx_list_t *list = &r->headers_in.headers;
-    ngx_list_part_t *last = list->last;
-    ngx_table_elt_t *header = last->nelts < list->nalloc
-                                  ? (ngx_table_elt_t *)last->elts + last->nelts++
-                                  : ngx_list_push(list);
-    if (header == NULL || value.data == NULL) {
-        return false;
+    for (size_t i = 0; i < count; i++) {
+        enum name name = first + (enum name)i;
+        if (values[i].data == NULL && (name == FORWARDED_PREFIX || name == TRACEPARENT)) {
+            continue;
+        }
+        ngx_list_part_t *last = list->last;
+        ngx_table_elt_t *header = last->nelts < list->nalloc
+                                      ? (ngx_table_elt_t *)last->elts + last->nelts++
+                                      : ngx_list_push(list);
+        if (header == NULL || values[i].data == NULL) {
+            return false;
+        }
+        *header = injected[name];
+        header->value = values[i];
     }
-    *header = injected[name];
-    header->value = value;
     return true;
 }
 
-/* nginx's own takes fourteen instructions a byte. */
 u_char *
 bh_edge_hex(u_char *to, const uint8_t *data, size_t len)
 {
-    static const char digits[] = "0123456789abcdef";
     for (size_t i = 0; i < len; i++) {
-        *to++ = (u_char)digits[data[i] >> 4];
-        *to++ = (u_char)digits[data[i] & 15];
+        to = ngx_cpymem(to, pairs[data[i]], 2);
     }
     return to;
 }
 
-static bool
-add_trace(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
+#define TRACE_LEN 55
+
+/* A traceparent of our own, written to ${to}. */
+static ngx_str_t
+new_trace(const struct bh_edge_ctx *ctx, u_char *to)
 {
-    ngx_str_t value = {55, ngx_palloc(r->pool, 55)};
     uint8_t span[8];
-    if (value.data == NULL || !bh_edge_random(span, sizeof(span))) {
-        return false;
+    if (!bh_edge_random(span, sizeof(span))) {
+        return (ngx_str_t){0, NULL};
     }
-    u_char *p = ngx_cpymem(value.data, "00-", 3);
+    u_char *p = ngx_cpymem(to, "00-", 3);
     p = ngx_cpymem(p, ctx->request_id, sizeof(ctx->request_id));
     *p++ = '-';
     p = bh_edge_hex(p, span, sizeof(span));
     ngx_memcpy(p, "-01", 3);
-    return add(r, TRACEPARENT, value);
+    return (ngx_str_t){TRACE_LEN, to};
 }
 
 /* The digits after the colon of a Host header, where they are a port. */
@@ -120,34 +135,29 @@ host_name(u_char *p, const struct bh_edge_ctx *ctx, ngx_str_t base_domain)
     return ngx_cpymem(p, base_domain.data, base_domain.len);
 }
 
-/* The host as we understood it, with the client's port; also what $http_host says from now on. */
-static bool
-canonical_host(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_str_t *ret_host)
+/*
+ * The host as we understood it, with the client's port; also what $http_host says
+ * from now on.  Written to ${to}.
+ */
+static ngx_str_t
+canonical_host(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_str_t base_domain, u_char *to)
 {
-    struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
     ngx_table_elt_t *header = r->headers_in.host; /* HTTP/1.0 need not send one */
     ngx_str_t port = {0, NULL};
-    ngx_str_t host;
     if (header != NULL) {
         port = port_of(header->value);
     }
-    host.data = ngx_pnalloc(
-        r->pool, ctx->domain.len + ctx->tenant.id_len + conf->base_domain.len + port.len + 2);
-    if (host.data == NULL) {
-        return false;
-    }
-    u_char *p = host_name(host.data, ctx, conf->base_domain);
-    r->headers_in.server = (ngx_str_t){(size_t)(p - host.data), host.data};
+    u_char *p = host_name(to, ctx, base_domain);
+    r->headers_in.server = (ngx_str_t){(size_t)(p - to), to};
     if (port.len > 0) {
         *p++ = ':';
         p = ngx_cpymem(p, port.data, port.len);
     }
-    host.len = (size_t)(p - host.data);
+    ngx_str_t host = {(size_t)(p - to), to};
     if (header != NULL) {
         header->value = host;
     }
-    *ret_host = host;
-    return true;
+    return host;
 }
 
 static ngx_str_t
@@ -162,15 +172,43 @@ scheme_of(ngx_http_request_t *r)
     return (ngx_str_t)ngx_string("http");
 }
 
+#define PORT_LEN 5 /* at most */
+
 static ngx_str_t
-local_port(ngx_http_request_t *r)
+local_port(ngx_http_request_t *r, u_char *to)
 {
-    ngx_str_t text = {0, ngx_pnalloc(r->pool, sizeof("65535") - 1)};
-    if (text.data != NULL) {
-        uint32_t port = ngx_inet_get_port(r->connection->local_sockaddr);
-        text.len = (size_t)(bh_edge_digits(text.data, port) - text.data);
+    u_char *end = bh_edge_digits(to, ngx_inet_get_port(r->connection->local_sockaddr));
+    return (ngx_str_t){(size_t)(end - to), to};
+}
+
+/* What the edge knows of the connection and of the request. */
+static bool
+say_connection(ngx_http_request_t *r, struct bh_edge_ctx *ctx, bool traced)
+{
+    struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
+    size_t host_room = ctx->domain.len + ctx->tenant.id_len + conf->base_domain.len + PORT_LEN + 2;
+    u_char *text = ngx_pnalloc(r->pool, TRACE_LEN + PORT_LEN + host_room);
+    if (text == NULL) {
+        return false;
     }
-    return text;
+    ngx_str_t trace = {0, NULL};
+    if (!traced) {
+        trace = new_trace(ctx, text);
+        if (trace.data == NULL) {
+            return false;
+        }
+    }
+    ngx_str_t host = canonical_host(r, ctx, conf->base_domain, text + TRACE_LEN + PORT_LEN);
+    ngx_str_t values[] = {
+        [REQUEST_ID - REQUEST_ID] = {sizeof(ctx->request_id), ctx->request_id},
+        [FORWARDED_FOR - REQUEST_ID] = r->connection->addr_text,
+        [FORWARDED_PROTO - REQUEST_ID] = scheme_of(r),
+        [FORWARDED_HOST - REQUEST_ID] = host,
+        [FORWARDED_PORT - REQUEST_ID] = local_port(r, text + TRACE_LEN),
+        [FORWARDED_PREFIX - REQUEST_ID] = ctx->prefix,
+        [TRACEPARENT - REQUEST_ID] = trace,
+    };
+    return say(r, REQUEST_ID, values, sizeof(values) / sizeof(values[0]));
 }
 
 bool
@@ -204,13 +242,7 @@ bh_edge_headers_clean(ngx_http_request_t *r, struct bh_edge_ctx *ctx)
     r->headers_in.x_forwarded_for = NULL;
 #endif
 #endif
-    ngx_str_t host;
-    ngx_str_t id = {sizeof(ctx->request_id), ctx->request_id};
-    return add(r, REQUEST_ID, id) && add(r, FORWARDED_FOR, r->connection->addr_text) &&
-           add(r, FORWARDED_PROTO, scheme_of(r)) && canonical_host(r, ctx, &host) &&
-           add(r, FORWARDED_HOST, host) && add(r, FORWARDED_PORT, local_port(r)) &&
-           (ctx->prefix.len == 0 || add(r, FORWARDED_PREFIX, ctx->prefix)) &&
-           (trace.len > 0 || add_trace(r, ctx));
+    return say_connection(r, ctx, trace.len > 0);
 }
 
 static ngx_str_t
@@ -228,9 +260,14 @@ bh_edge_headers_inject(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh
         !bh_edge_strip_credential(r, ctx->by_key)) {
         return false;
     }
-    return add(r, TENANT_ID, id) && add(r, TENANT_TIER, from(ctx->tenant.tier)) &&
-           add(r, SCOPE_ORG_ID, id) && add(r, TOKEN, from(token)) &&
-           add(r, DATABASE, from(ctx->tenant.database));
+    ngx_str_t values[] = {
+        [TENANT_ID] = id,
+        [TENANT_TIER] = from(ctx->tenant.tier),
+        [SCOPE_ORG_ID] = id,
+        [TOKEN] = from(token),
+        [DATABASE] = from(ctx->tenant.database),
+    };
+    return say(r, TENANT_ID, values, sizeof(values) / sizeof(values[0]));
 }
 
 ngx_str_t

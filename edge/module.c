@@ -269,6 +269,7 @@ post_read(ngx_http_request_t *r)
     if (conf->mode == BH_EDGE_OFF || r != r->main) {
         return NGX_DECLINED;
     }
+    bh_edge_tenant_ahead(r);
     bh_edge_token_ahead(r);
     struct bh_edge_ctx *ctx = bh_edge_ctx_make(r);
     if (ctx == NULL) {

@@ -8,11 +8,13 @@
 
 #define PLACES 65536 /* a power of two */
 
+#define CACHE_LINE 64
+
 struct place {
     uint64_t txn; /* of the snapshot that the tenant was read from; 0: empty */
     uint64_t generation;
     struct bh_edge_tenant tenant;
-};
+} __attribute__((aligned(CACHE_LINE)));
 
 #define DOMAIN_PLACES 1024 /* a power of two */
 
@@ -70,9 +72,25 @@ static struct place *
 place_of_tenant(struct bh_str id)
 {
     if (places == NULL) {
-        places = bh_edge_keep(PLACES * sizeof(*places));
+        u_char *memory = bh_edge_keep(PLACES * sizeof(*places) + CACHE_LINE);
+        places = memory == NULL ? NULL : (struct place *)(void *)ngx_align_ptr(memory, CACHE_LINE);
     }
     return places == NULL ? NULL : &places[bh_edge_hash(id) & (PLACES - 1)];
+}
+
+/* A host's first label is all but always the id; where it is not, nothing is lost. */
+void
+bh_edge_tenant_ahead(ngx_http_request_t *r)
+{
+    ngx_str_t host = r->headers_in.server;
+    u_char *dot = places == NULL || host.len == 0 ? NULL : memchr(host.data, '.', host.len);
+    if (dot != NULL) {
+        struct bh_str label = {(const char *)host.data, (size_t)(dot - host.data)};
+        const char *place = (const char *)place_of_tenant(label);
+        for (size_t i = 0; i < sizeof(struct place); i += CACHE_LINE) {
+            __builtin_prefetch(place + i);
+        }
+    }
 }
 
 /* Does it hold the tenant as transaction ${txn} showed it? */

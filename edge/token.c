@@ -17,7 +17,7 @@
 #define BUCKETS 65536
 #define ENTRIES_MAX 65536
 #define BYTES_MAX ((size_t)96 << 20)
-#define ENTRY_USUAL 1152 /* bytes, with its credential and its token */
+#define ENTRY_USUAL 896 /* bytes, with its credential and its token */
 #define CACHE_LINE 64
 #define FRESH_S 30 /* a token goes out with at least so many seconds left */
 
@@ -36,10 +36,12 @@ struct entry {
     bool used;
     int64_t token_exp_s;
     size_t token_len;
-    struct bh_str credential; /* it and the verdict's texts lie behind the token */
+    struct bh_str credential;
     struct bh_edge_verdict verdict;
     size_t size;
-    char token[]; /* BH_TOKEN_MAX bytes of room at most */
+    size_t room;  /* for the token, BH_TOKEN_MAX at most */
+    char *token;  /* behind the texts */
+    char texts[]; /* the credential, then those of the verdict */
 };
 
 static struct entry **buckets;
@@ -230,13 +232,15 @@ insert(
     if (entry == NULL) {
         return NULL;
     }
-    char *to = entry->token + room;
+    char *to = entry->texts;
     entry->credential = put(&to, credential);
     entry->verdict = *verdict;
     entry->verdict.sub = put(&to, verdict->sub);
     entry->verdict.scope = put(&to, verdict->scope);
     entry->verdict.roles = put(&to, verdict->roles);
     entry->verdict.source = put(&to, verdict->source);
+    entry->token = to;
+    entry->room = room;
     entry->bucket = bucket_of(ctx->tenant.record.no, credential);
     entry->no = ctx->tenant.record.no;
     entry->epoch = ctx->tenant.record.epoch;
@@ -289,7 +293,7 @@ mint(const struct bh_edge_ctx *ctx, struct entry *entry, const char **ret_reason
         .epoch = ctx->tenant.record.epoch,
     };
     struct bh_buf out;
-    bh_buf_init(&out, entry->token, (size_t)(entry->credential.data - entry->token));
+    bh_buf_init(&out, entry->token, entry->room);
     if (sign(ctx, row, &token, &out) != BH_OK || !bh_buf_ok(&out)) {
         *ret_reason = "the tenant token cannot be signed";
         return BH_E_INTERNAL;
@@ -333,7 +337,7 @@ recall(const struct bh_edge_ctx *ctx, struct bh_str credential, ngx_log_t *log)
     if (bh_edge_card_find(ctx, credential, &room, &card) && is_vouched(&card.verdict, log)) {
         entry = insert(ctx, credential, &card.verdict);
     }
-    if (entry != NULL && card.token.len <= (size_t)(entry->credential.data - entry->token)) {
+    if (entry != NULL && card.token.len <= entry->room) {
         memcpy(entry->token, card.token.data, card.token.len);
         entry->token_len = card.token.len;
         entry->token_exp_s = card.token_exp_s;
