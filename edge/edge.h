@@ -184,8 +184,8 @@ struct bh_edge_state {
     uint64_t keyring_generation;  /* rises with each file that was read */
     uint64_t keyring_print;       /* differs where the file differs */
     uint64_t txn;                 /* of the snapshot when it was looked at last */
-    uint64_t
-        generation;     /* rises when another snapshot file was opened: numbers of names are void */
+    uint64_t generation; /* rises when another snapshot file was opened, or the feed began anew:
+                          * numbers of names and versions are void */
     struct bh_mac *mac; /* scratch; rekeyed by each user */
     char install[BH_UID_TEXT]; /* the audience of user tokens */
 };

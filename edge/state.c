@@ -272,6 +272,20 @@ bh_edge_ready(struct bh_edge_main *conf, ngx_log_t *log, const char **ret_reason
     return complete();
 }
 
+/*
+ * A registry that was restored counts on from an earlier time: what was known under a version may
+ * be another thing under that version now.
+ */
+static void
+look_at_feed(const struct bh_snapshot_meta *meta)
+{
+    static struct bh_uid incarnation;
+    if (ngx_memcmp(&incarnation, &meta->incarnation, sizeof(incarnation)) != 0) {
+        incarnation = meta->incarnation;
+        bh_edge.generation++;
+    }
+}
+
 void
 bh_edge_look(struct bh_edge_main *conf, ngx_log_t *log)
 {
@@ -281,6 +295,7 @@ bh_edge_look(struct bh_edge_main *conf, ngx_log_t *log)
     }
     struct bh_snapshot_meta meta;
     bh_snapshot_meta(bh_edge.snapshot, &meta);
+    look_at_feed(&meta);
     if (meta.keyring == bh_edge.keyring_seen) {
         bh_edge.txn = txn;
         return;

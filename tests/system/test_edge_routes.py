@@ -1,7 +1,9 @@
 """The route table of a tenant's policy: what it lets pass, to whom, how large, how long."""
+import json
 import pathlib
 import sys
 import time
+import uuid
 
 import pytest
 
@@ -207,6 +209,28 @@ def test_where_the_application_checks_routes_look_at_its_scope(edge):
     assert edge.get("apps.localhost", "/orders/1", "Authorization: Bearer theirs").status == 200
     refused(edge.get("apps.localhost", "/orders/1", method="POST"), 403, "not-permitted", "orders.write")
     refused(edge.get("apps.localhost", "/admin/x", "Authorization: Bearer theirs"), 403, "not-permitted", "admin, owner")
+
+
+# ---- a registry that was restored ----
+
+def test_versions_of_another_incarnation_are_other_documents(edge):
+    """A restored registry counts on from an earlier time: the same version of a policy may be another policy."""
+    restored = Edge(workers=1)
+    try:
+        tenant = Tenant(1, "acme", endpoints=[edge.app.endpoint], policy="gold")
+        restored.write_keyring()
+        restored.put(tenant)
+        restored.document("policy/gold", {})
+        version = restored.seq
+        restored.start()
+        assert restored.ask(tenant, "/admin/x").status == 200
+        restored.incarnation = str(uuid.uuid4())
+        body = json.dumps({"routes": [{"path": "/admin/**", "roles": ["admin"]}]})
+        row = {"incarnation": restored.incarnation, "seq": version, "document": "policy/gold", "version": version, "body": body}
+        restored._apply(tenant.line(restored.incarnation, version) + json.dumps(row) + "\n", "--clear")
+        refused(restored.ask(tenant, "/admin/x"), 403, "not-permitted", "admin")
+    finally:
+        restored.stop()
 
 
 # ---- observe ----
