@@ -147,6 +147,28 @@ bind_sessions(SSL *ssl, const struct context *context, const struct sni *sni, ui
            SSL_set_session_id_context(ssl, digest, sizeof(digest)) == 1;
 }
 
+/*
+ * Which server block nginx will choose for the name, as far as it stands in a server_name without a
+ * regular expression; else that of the listener.  Names of blocks beside ours are not our business.
+ */
+static bool
+is_ours(ngx_connection_t *c, const struct context *context, const struct sni *sni)
+{
+    ngx_http_connection_t *hc = c->data;
+    ngx_http_virtual_names_t *names = hc->addr_conf->virtual_names;
+    u_char *name = (u_char *)(uintptr_t)sni->text;
+    if (names == NULL || sni->len == 0) {
+        return context->certificates;
+    }
+    ngx_http_core_srv_conf_t *server =
+        ngx_hash_find_combined(&names->names, ngx_hash_key(name, sni->len), name, sni->len);
+    if (server == NULL) {
+        return context->certificates;
+    }
+    struct bh_edge_server *conf = server->ctx->srv_conf[ngx_http_bulkhead_module.ctx_index];
+    return conf->certificates;
+}
+
 static int
 refuse(int *alert, int what)
 {
@@ -165,7 +187,7 @@ client_hello(SSL *ssl, int *alert, void *arg)
     if (!named) {
         sni.len = 0;
     }
-    if (context->certificates) {
+    if (is_ours(c, context, &sni)) {
         enum answer answer = named ? look_up(context, &sni, c->log, &certificate) : UNKNOWN;
         if (answer == UNKNOWN) {
             return refuse(alert, SSL_AD_UNRECOGNIZED_NAME);

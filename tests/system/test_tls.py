@@ -1,5 +1,6 @@
 """Certificates by name from the snapshot, live; what a connection may be used for; what a session outlives."""
 import pathlib
+import signal
 import ssl
 import subprocess
 import sys
@@ -342,12 +343,22 @@ def test_a_session_ends_with_its_certificate(edge, version):
 def test_sessions_are_resumed_by_every_worker_and_after_a_reload():
     edge = tlsfix.start(DOMAINS, workers=4)
     try:
-        tlsfix.put(edge, "shop.example")
+        number = tlsfix.put(edge, "shop.example")
         made = tlsfix.context(edge, TLS13)
         for _ in range(12):
             session = session_of(edge, made, "shop.example")
             with connect(edge, "shop.example", made, session) as connection:
                 assert connection.session_reused
+        session, before = session_of(edge, made, "shop.example"), set(edge.workers())
+        edge.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while before & set(edge.workers()) or len(edge.workers()) != 4:
+            assert time.monotonic() < deadline, "the old workers do not leave"
+            time.sleep(0.05)
+        assert shown(edge, "shop.example") == number
+        with connect(edge, "shop.example", made, session) as connection:
+            assert connection.session_reused
+            assert tlsfix.ask(edge, connection, "shop.example").status == 200
     finally:
         edge.stop()
 
@@ -367,5 +378,41 @@ def test_certificates_beside_variables_are_refused_at_start():
         assert check(lambda text: text)[0] == 0
         code, words = check(lambda text: text.replace("edge-tls.crt;", "$ssl_server_name.crt;"))
         assert code != 0 and '"bulkhead_certificates" cannot stand beside an "ssl_certificate" with variables' in words
+    finally:
+        edge.stop()
+
+
+def test_a_server_beside_ours_keeps_its_own_certificate():
+    """Another server block on the same port, without Bulkhead: chosen by its name, as nginx does it."""
+    other = tlsfix.Authority("Other")
+    chain, key = other.issue("docs.example")
+    other.authority = other
+
+    def edit(text):
+        head, tail = text.split("    server {", 1)
+        return (head + """    server {
+        listen 127.0.0.1:TLS_PORT ssl http2;
+        server_name docs.example;
+        ssl_certificate STATE/keys/docs.crt;
+        ssl_certificate_key STATE/keys/docs.key;
+        location / { return 200 docs; }
+    }
+    server {""" + tail)
+
+    edge = tlsfix.start(DOMAINS, edit=edit, before=lambda edge: (
+        (edge.dir / "keys/docs.crt").write_text(chain),
+        (edge.dir / "keys/docs.key").write_bytes(key.private_bytes(tlsfix.PEM, PKCS8, tlsfix.CLEAR)),
+        (edge.dir / "nginx.conf").write_text((edge.dir / "nginx.conf").read_text().replace(
+            "TLS_PORT", str(edge.tls_port)).replace("STATE", str(edge.dir)))))
+    try:
+        tlsfix.put(edge, "shop.example")
+        with connect(edge, "docs.example", tlsfix.context(other)) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: docs.example\r\n\r\n")
+            assert b"docs" in connection.recv(4096)
+        assert refused(edge, "other.example") == UNRECOGNIZED_NAME
+        assert shown(edge, "shop.example")
+        tlsfix.put(edge, "docs.example")  # a tenant cannot take the name of a server block
+        with connect(edge, "docs.example", tlsfix.context(other)):
+            pass
     finally:
         edge.stop()

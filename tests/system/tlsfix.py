@@ -84,7 +84,7 @@ def remove(edge, domain):
     edge.document(f"certificate/{domain}", None)
 
 
-def start(domains, workers=1, edit=lambda text: text, edit_tls=lambda text: text):
+def start(domains, workers=1, edit=lambda text: text, edit_tls=lambda text: text, before=lambda edge: None):
     """An edge with TLS as it is shipped, and recording applications of acme and globex; domains: {id: [domain, ...]}."""
     edge = Edge(workers=workers, edit=edit)
     edge.tls_port = edge.ports.take()
@@ -99,6 +99,7 @@ def start(domains, workers=1, edit=lambda text: text, edit_tls=lambda text: text
         text = text.replace("${%s}" % name, str(value))
     assert "${" not in text, "deploy/local/nginx-tls.conf has a placeholder that tlsfix does not know"
     (edge.dir / "etc/nginx-tls.conf").write_text(edit_tls(text))
+    before(edge)
     edge.own(edge.dir)
     for no, id in ((42, "acme"), (7, "globex")):
         port = edge.ports.take()
