@@ -13,7 +13,7 @@
 #include <openssl/sha.h>
 #include <openssl/ssl.h>
 
-#include "core/host.h"
+#include "core/sni.h"
 
 /* What one SSL context is for; lives as long as the configuration. */
 struct context {
@@ -24,64 +24,28 @@ struct context {
 
 /* ---- the name ---- */
 
-struct sni {
-    char text[BH_DOMAIN_MAX + 1];
-    size_t len; /* 0: none was asked for */
-};
-
-/* Lower case, without one trailing dot; false where it can be no name of ours. */
+/* False where the client asked for something that can be no name. */
 static bool
-take_name(const char *data, size_t len, struct sni *ret_sni)
+read_hello(SSL *ssl, struct bh_sni *ret_sni)
 {
-    if (len > 0 && data[len - 1] == '.') {
-        len--;
-    }
-    if (len == 0 || len > BH_DOMAIN_MAX) {
-        return false;
-    }
-    for (size_t i = 0; i < len; i++) {
-        char c = (char)ngx_tolower((u_char)data[i]);
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '.') {
-            return false;
-        }
-        ret_sni->text[i] = c;
-    }
-    ret_sni->text[len] = '\0';
-    ret_sni->len = len;
-    return true;
-}
-
-static size_t
-take_length(const unsigned char *p)
-{
-    return (size_t)p[0] << 8 | p[1];
-}
-
-/* RFC 6066 section 3: a list of one name, of the type host_name. */
-static bool
-read_hello(SSL *ssl, struct sni *ret_sni)
-{
-    const unsigned char *p;
+    const unsigned char *data;
     size_t len;
     ret_sni->len = 0;
-    if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &len) != 1) {
-        return true;
-    }
-    return len > 5 && take_length(p) == len - 2 && p[2] == TLSEXT_NAMETYPE_host_name &&
-           take_length(p + 3) == len - 5 && take_name((const char *)p + 5, len - 5, ret_sni);
+    return SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &data, &len) != 1 ||
+           bh_sni_extension(data, len, ret_sni);
 }
 
 /* After the ClientHello; a resumed session of TLS 1.2 has the name that it began with. */
 static bool
-read_name(SSL *ssl, struct sni *ret_sni)
+read_name(SSL *ssl, struct bh_sni *ret_sni)
 {
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     ret_sni->len = 0;
-    return name == NULL || take_name(name, strlen(name), ret_sni);
+    return name == NULL || bh_sni_name(bh_str_of(name), ret_sni);
 }
 
 static struct bh_str
-text_of(const struct sni *sni)
+text_of(const struct bh_sni *sni)
 {
     return (struct bh_str){sni->text, sni->len};
 }
@@ -103,7 +67,7 @@ enum answer {
 
 /* Foreign names need a certificate of their own; those under the base domain may have one. */
 static enum answer
-look_up(const struct context *context, const struct sni *sni, ngx_log_t *log,
+look_up(const struct context *context, const struct bh_sni *sni, ngx_log_t *log,
     const struct bh_edge_certificate **ret_certificate)
 {
     const char *reason;
@@ -131,7 +95,7 @@ look_up(const struct context *context, const struct sni *sni, ngx_log_t *log,
  * own a session ends with its name, and with the certificate that the client judged.
  */
 static bool
-bind_sessions(SSL *ssl, const struct context *context, const struct sni *sni, uint64_t version)
+bind_sessions(SSL *ssl, const struct context *context, const struct bh_sni *sni, uint64_t version)
 {
     struct {
         uint64_t version;
@@ -152,7 +116,7 @@ bind_sessions(SSL *ssl, const struct context *context, const struct sni *sni, ui
  * regular expression; else that of the listener.  Names of blocks beside ours are not our business.
  */
 static bool
-is_ours(ngx_connection_t *c, const struct context *context, const struct sni *sni)
+is_ours(ngx_connection_t *c, const struct context *context, const struct bh_sni *sni)
 {
     ngx_http_connection_t *hc = c->data;
     ngx_http_virtual_names_t *names = hc->addr_conf->virtual_names;
@@ -181,12 +145,9 @@ client_hello(SSL *ssl, int *alert, void *arg)
 {
     const struct context *context = arg;
     const struct bh_edge_certificate *certificate = NULL;
-    struct sni sni;
+    struct bh_sni sni;
     ngx_connection_t *c = ngx_ssl_get_connection(ssl);
     bool named = read_hello(ssl, &sni);
-    if (!named) {
-        sni.len = 0;
-    }
     if (is_ours(c, context, &sni)) {
         enum answer answer = named ? look_up(context, &sni, c->log, &certificate) : UNKNOWN;
         if (answer == UNKNOWN) {
@@ -211,7 +172,7 @@ choose_certificate(SSL *ssl, void *arg)
 {
     const struct context *context = arg;
     const struct bh_edge_certificate *certificate = NULL;
-    struct sni sni;
+    struct bh_sni sni;
     ngx_connection_t *c = ngx_ssl_get_connection(ssl);
     if (!read_name(ssl, &sni)) {
         return 0;
@@ -282,7 +243,7 @@ bh_edge_tls_setup(ngx_conf_t *cf)
 
 /* Whose domain it is now: that may change while a connection is open. */
 static bool
-is_domain_of(const struct sni *sni, const struct bh_edge_ctx *ctx)
+is_domain_of(const struct bh_sni *sni, const struct bh_edge_ctx *ctx)
 {
     char id[BH_TENANT_ID_MAX + 1];
     struct bh_error err;
@@ -301,7 +262,7 @@ bh_edge_tls_agrees(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
     struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
     struct bh_edge_server *server = ngx_http_get_module_srv_conf(r, ngx_http_bulkhead_module);
     char id[BH_TENANT_ID_MAX + 1];
-    struct sni sni;
+    struct bh_sni sni;
     size_t len;
     if (r->connection->ssl == NULL || !server->sni) {
         return true;

@@ -101,6 +101,13 @@ def cookies():
         yield text.encode()
 
 
+def names():
+    name = b"shop.example"
+    for body in (b"\0\x0f\0\0\x0c" + name, b"\0\x10\0\0\x0d" + name.upper() + b".", b"\0\x1e" + 2 * (b"\0\0\x0c" + name),
+                 b"\0\x0f\1\0\x0c" + name, b"", b"\0\0", b"\0\x0f\0\0\x20" + name, b"\1\x03\0\1\0" + b"a." * 128):
+        yield body
+
+
 def key_sets():
     ed = '{"kty":"OKP","crv":"Ed25519","kid":"k1","use":"sig","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
     ec = ('{"kty":"EC","crv":"P-256","alg":"ES256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",'
@@ -169,7 +176,7 @@ def main():
                             b"10.0.0.1:443;group=v2.1_b;tls=app.example.com;grpc;backup;weight=1000", b"a:1;weight=0"),
                "host": (bytes.fromhex(c["host_hex"]) for c in golden("host")["cases"]),
                "keyfile": key_files(), "keyring": keyrings(), "yaml": tenant_files(), "nginxconf": nginx_files(),
-               "feed": feeds(), "cookie": cookies(), "jwt": key_sets(),
+               "feed": feeds(), "cookie": cookies(), "sni": names(), "jwt": key_sets(),
                "fingerprint": statements(), "refusal": refusals()}
     for target, seeds in corpora.items():
         folder = HERE / "corpus" / target
