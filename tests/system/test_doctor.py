@@ -68,7 +68,7 @@ def test_output_of_nginx_and_the_file_are_read_alike(shipped, tmp_path):
 # What breaks it: where it is put, the line, what is found. `@` marks the line that is named.
 SERVER, LOCATION, HTTP = "bulkhead on;", 'proxy_set_header Connection "";', "server_tokens off;"
 BROKEN = {
-    "no edge": (SERVER, None, ["edge on", "edge off", "edge off"]),
+    "no edge": (SERVER, None, ["edge on", "edge off", "edge off", "edge off"]),
     "underscores": (HTTP, "underscores_in_headers on;", ["header names"]),
     "invalid headers": (SERVER, "ignore_invalid_headers off;", ["header names"]),
     "another tenant": (LOCATION, "proxy_set_header X-Tenant-ID acme;", ["forwarded headers"]),

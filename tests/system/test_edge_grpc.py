@@ -1,8 +1,6 @@
 """gRPC through the edge, with grpcio on both sides: calls of all four kinds, metered and ended as all requests are."""
 import concurrent.futures
 import pathlib
-import re
-import socket
 import sys
 import threading
 import time
@@ -13,7 +11,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import test_edge_routing as routing  # noqa: E402
-from edgefix import REPO, Edge, Tenant  # noqa: E402
+from edgefix import Edge, Tenant  # noqa: E402
 from ports import Ports  # noqa: E402
 
 pki = routing.pki
@@ -73,17 +71,10 @@ class App:
         self.server.stop(0)
 
 
-def snippet():
-    """The location as doc/contract/edge.md shows it."""
-    text = (REPO / "doc/contract/edge.md").read_text()
-    return re.search(r"```nginx\n *bulkhead_grpc @grpc;\n(.*?)```", text, re.S).group(1)
-
-
-def make_edge(edit=lambda text: text):
+def make_edge(trust=routing.TRUST):
     port = Ports().take()
     edge = Edge(workers=1, edit=lambda text: text.replace("bulkhead on;", f"listen 127.0.0.1:{port} http2;\n        bulkhead on;")
-                .replace("bulkhead_websocket @websocket;", "bulkhead_websocket @websocket;\n bulkhead_grpc @grpc;")
-                .replace("location @websocket", edit(snippet()) + "\n        location @websocket"))
+                .replace(routing.TRUST, str(trust)))
     edge.h2_port, edge.next = port, 100
     edge.write_keyring()
     return edge
@@ -254,10 +245,7 @@ def test_calls_wait_while_the_tenant_moves(edge):
 
 
 def test_tls_with_verified_name(pki):
-    def tls(text):
-        return text.replace("grpc_pass grpc://bulkhead;", "grpc_pass grpcs://bulkhead; grpc_ssl_verify on; grpc_ssl_server_name on;"
-                            f" grpc_ssl_trusted_certificate {pki / 'ca.pem'};")
-    edge = make_edge(tls)
+    edge = make_edge(pki / "ca.pem")
     app = App(edge, grpc.ssl_server_credentials([((pki / "good.key").read_bytes(), (pki / "good.crt").read_bytes())]))
     plain = App(edge)
     try:
@@ -284,7 +272,7 @@ def test_second_try(edge):
 
 
 def test_location_must_be_there():
-    edge = Edge(workers=1, edit=lambda text: text.replace("bulkhead on;", "bulkhead on; bulkhead_grpc @nowhere;"))
+    edge = Edge(workers=1, edit=lambda text: text.replace("bulkhead_grpc @grpc", "bulkhead_grpc @nowhere"))
     try:
         with pytest.raises(AssertionError, match="@nowhere"):
             edge.start()

@@ -295,7 +295,7 @@ def test_the_old_headers_where_a_policy_asks_for_them(edge, tenant):
 
 def test_limits_of_an_observed_request_are_only_told(edge):
     observer = Edge(workers=1, edit=lambda text: text.replace("bulkhead on;", "bulkhead observe;").replace(
-        "proxy_pass http://bulkhead;", "add_header X-Code $bulkhead_code; proxy_pass http://%s;" % edge.app.endpoint))
+        "proxy_pass https://bulkhead;", "add_header X-Code $bulkhead_code; proxy_pass http://%s;" % edge.app.endpoint))
     try:
         acme = Tenant(1, "acme", endpoints=[edge.app.endpoint], policy="p")
         observer.write_keyring()

@@ -300,7 +300,7 @@ def observer():
 
     def edit(text):
         return (text.replace("bulkhead on;", "bulkhead observe;")
-                .replace("proxy_pass http://bulkhead;", f"proxy_pass http://127.0.0.1:{port};")
+                .replace("proxy_pass https://bulkhead;", f"proxy_pass http://127.0.0.1:{port};")
                 .replace(" if=$bulkhead_failed", "").replace("buffer=64k flush=1s", "")
                 .replace("proxy_set_header Host $host;", "proxy_set_header Host $http_host;"))
 

@@ -237,7 +237,7 @@ def test_versions_of_another_incarnation_are_other_documents(edge):
 
 def test_an_observed_request_is_told_what_would_be(edge):
     observer = Edge(workers=1, edit=lambda text: text.replace("bulkhead on;", "bulkhead observe; bulkhead_resolve host path;").replace(
-        "proxy_pass http://bulkhead;", "add_header X-Code $bulkhead_code; proxy_pass http://%s;" % edge.app.endpoint))
+        "proxy_pass https://bulkhead;", "add_header X-Code $bulkhead_code; proxy_pass http://%s;" % edge.app.endpoint))
     try:
         tenant = Tenant(1, "acme", endpoints=[edge.app.endpoint])
         observer.write_keyring()

@@ -280,7 +280,7 @@ def test_the_check_can_be_switched_off_and_observing_only_notes_it():
     for words, status, noted in (("bulkhead on; bulkhead_sni off;", 200, "-"), ("bulkhead observe;", 200, "misdirected-request"),
                                  ("bulkhead on;", 421, "misdirected-request")):
         edge = tlsfix.start(DOMAINS, edit=lambda text: text.replace("bulkhead on;", words).replace(
-            "proxy_pass http://bulkhead;", f"add_header Noted '[$bulkhead_code]' always; {to}"))
+            "proxy_pass https://bulkhead;", f"add_header Noted '[$bulkhead_code]' always; {to}"))
         try:
             with connect(edge, "acme.localhost") as connection:
                 answer = tlsfix.ask(edge, connection, "globex.localhost", "/orders", "globex")
