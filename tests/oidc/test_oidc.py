@@ -10,6 +10,7 @@ import urllib.request
 
 import packages
 import pytest
+from glewlwyd import AUDIENCE, Glewlwyd
 from ports import Ports
 from stack import Stack, wait_for
 
@@ -100,8 +101,8 @@ def kid_of(token):
 class Load:
     """Requests without pause on threads of its own; each answer that is not 200 is kept."""
 
-    def __init__(self, stack, tokens, threads=3):
-        self.stack, self.tokens, self.wrong, self.served, self.stopping = stack, tokens, [], 0, False
+    def __init__(self, stack, tenant, tokens, threads=3):
+        self.stack, self.tenant, self.tokens, self.wrong, self.served, self.stopping = stack, tenant, tokens, [], 0, False
         self.threads = [threading.Thread(target=self._run) for _ in range(threads)]
         for thread in self.threads:
             thread.start()
@@ -109,7 +110,7 @@ class Load:
     def _run(self):
         while not self.stopping:
             for token in list(self.tokens):
-                answer = self.stack.request("acme", "/orders", token)
+                answer = self.stack.request(self.tenant, "/orders", token)
                 self.served += 1
                 if answer.status != 200:
                     self.wrong.append((token[:40], answer))
@@ -118,6 +119,30 @@ class Load:
         self.stopping = True
         for thread in self.threads:
             thread.join()
+
+
+def rotate(stack, issuer, tenant, steps):
+    """Keys go through publish, switch and drop while requests run; ${steps}: what does each and says the kids (None: it
+    cannot), and what gives tokens."""
+    old = steps.tokens()
+    load = Load(stack, tenant, list(old))
+    try:
+        settle(stack, issuer, steps.publish())
+        time.sleep(1)
+        steps.switch()
+        new = steps.tokens()
+        assert not {kid_of(token) for token in new} & {kid_of(token) for token in old}
+        load.tokens = old + new
+        time.sleep(2)
+        load.tokens = new
+        time.sleep(0.5)
+        settle(stack, issuer, steps.drop())
+        wait_for(lambda: all(stack.request(tenant, "/orders", token).status == 401 for token in old), 10, "old keys are out")
+        assert {stack.request(tenant, "/orders", token).code for token in old} == {"token-invalid"}
+        time.sleep(1)
+    finally:
+        load.stop()
+    assert load.wrong == [] and load.served > 200, (load.wrong[:3], load.served)
 
 
 @pytest.fixture(scope="module")
@@ -154,28 +179,10 @@ def test_oidc_provider_vouches(stack, provider, alg):
 
 
 def test_oidc_provider_rotates_while_requests_run(stack, provider):
-    old = [provider.token(alg) for alg in ALGORITHMS]
-    load = Load(stack, list(old))
-    try:
-        kids = provider.tell("publish")
-        assert len(kids) == 2 * len(ALGORITHMS)
-        settle(stack, "op", kids)
-        time.sleep(1)
-        assert set(provider.tell("switch")) == set(kids)
-        new = [provider.token(alg) for alg in ALGORITHMS]
-        assert not {kid_of(token) for token in new} & {kid_of(token) for token in old}
-        load.tokens = old + new
-        time.sleep(2)
-        load.tokens = new
-        time.sleep(0.5)
-        kids = provider.tell("drop")
-        settle(stack, "op", kids)
-        wait_for(lambda: all(stack.request("acme", "/orders", token).status == 401 for token in old), 10, "old keys are out")
-        assert {stack.request("acme", "/orders", token).code for token in old} == {"token-invalid"}
-        time.sleep(1)
-    finally:
-        load.stop()
-    assert load.wrong == [] and load.served > 200, (load.wrong[:3], load.served)
+    class Steps:
+        tokens = staticmethod(lambda: [provider.token(alg) for alg in ALGORITHMS])
+        publish, switch, drop = (staticmethod(lambda word=word: provider.tell(word)) for word in ("publish", "switch", "drop"))
+    rotate(stack, "op", "acme", Steps)
 
 
 def test_oidc_provider_may_be_down(stack, provider):
@@ -203,3 +210,48 @@ def test_an_api_key_through_the_whole_product(stack, provider):
     made = json.loads(stack.cli("api-key", "list", "acme", "-o", "json", check=True).stdout)["items"][0]
     stack.cli("api-key", "delete", "acme", made["id"], check=True)
     wait_for(lambda: stack.request("acme", "/orders", X_API_Key=key).code == "token-invalid", 10, "the key is revoked")
+
+
+# ---- glewlwyd: an issuer that belongs to one tenant, beside another that several trust ----
+
+@pytest.fixture(scope="module")
+def glewlwyd(stack):
+    server = Glewlwyd.__new__(Glewlwyd)
+    try:
+        try:
+            server.__init__()
+        except packages.Missing as missing:
+            pytest.skip(f"glewlwyd: {missing}")
+        settings = {"issuer": server.url, "audiences": [AUDIENCE], "subject_prefix": "gl:", "algorithms": ["ES256"]}
+        stack.cli("issuer", "put", "glewlwyd", "-f", "-", stdin=json.dumps(settings), check=True)
+        trust(stack, "umbrella", issuers=["glewlwyd"], user_tokens=False)
+        settle(stack, "glewlwyd", ["g-1"])
+        wait_for(lambda: stack.request("umbrella", "/orders", server.token()).status == 200, 15, "the edge knows the issuer")
+        yield server
+    finally:
+        server.stop()
+
+
+def test_glewlwyd_vouches(stack, glewlwyd):
+    token = glewlwyd.token()
+    answer = stack.request("umbrella", "/orders", token)
+    assert answer.status == 200 and "items" in answer.json()
+    assert stack.request("umbrella", "/orders", stack.user_token("umbrella")).code == "token-invalid"
+    assert stack.request("acme", "/orders", token).code == "token-invalid", "only who names the issuer trusts it"
+    assert stack.request("umbrella", "/orders", token[:-8] + "AAAAAAAA").code == "token-invalid"
+
+
+def test_several_issuers_of_one_tenant(stack, provider, glewlwyd):
+    trust(stack, "umbrella", issuers=["op", "glewlwyd"])
+    wait_for(lambda: stack.request("umbrella", "/orders", provider.token()).code == "token-tenant-mismatch", 10, "both are asked")
+    assert stack.request("umbrella", "/orders", glewlwyd.token()).status == 200
+    trust(stack, "umbrella", issuers=["glewlwyd"], user_tokens=False)
+
+
+def test_glewlwyd_rotates_while_requests_run(stack, glewlwyd):
+    class Steps:
+        tokens = staticmethod(lambda: [glewlwyd.token()])
+        publish = staticmethod(lambda: glewlwyd.show("g-1", "g-2", sign="g-1"))
+        switch = staticmethod(lambda: glewlwyd.show("g-1", "g-2", sign="g-2"))
+        drop = staticmethod(lambda: glewlwyd.show("g-2", sign="g-2"))
+    rotate(stack, "glewlwyd", "umbrella", Steps)
