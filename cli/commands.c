@@ -122,6 +122,18 @@ const struct bh_command bh_commands[] = {
         "By the rules of bulkhead.lint(), in any PostgreSQL database; without --database in the first\n"
         "shared one of the local set-up.  A fix that begins with an upper-case word is SQL.",
         bh_cmd_lint, false},
+    {"explain policy", "<tenant>", 1, 1, 0, TJ,
+        "what the edges do for a tenant, and whether tenant, tier or default says so", NULL,
+        bh_cmd_explain_policy, false},
+    {"explain route", "<tenant> <method> <path>", 3, 3, 0, TJ,
+        "which route of a tenant counts for a request, and what it needs (exit 2: refused)",
+        "By the policy that the edges have: the route that matches, why those before it do not, which\n"
+        "credentials, scopes and roles it needs, and the limits that count.  Nothing is requested.",
+        bh_cmd_explain_route, false},
+    {"explain limit", "<tenant> [method path]", 1, 3, 0, TJ,
+        "the limits of a tenant, or of one request of it, with what is used",
+        "USED and LEASED are of quotas, in the window of now, as the edges told it some seconds ago.",
+        bh_cmd_explain_limit, false},
     {"explain access", "<sql>", 1, 1, BH_OPT_BIT(TENANT) | BH_OPT_BIT(DATABASE), TJ,
         "which guard, right or policy decides on a statement of a tenant (exit 2: refused)",
         "Runs the statement as the tenant, in a read-only transaction that is rolled back, and shows\n"

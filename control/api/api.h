@@ -105,7 +105,7 @@ enum bh_who { BH_WHO_ANYONE, BH_WHO_OPERATOR, BH_WHO_AGENT, BH_WHO_AGENT_ITSELF 
 #define BH_ROUTE_PARAMS 8
 
 /* A row of the route table (route.c). */
-struct bh_route {
+struct bh_api_route {
     const char *method;
     const char *pattern; /* "/v1/tenants/{}": {} is one non-empty segment */
     enum bh_who who;
@@ -170,6 +170,7 @@ BH_HANDLER(bh_tenants_list);
 BH_HANDLER(bh_tenants_get);
 BH_HANDLER(bh_tenants_put);
 BH_HANDLER(bh_tenants_delete);
+BH_HANDLER(bh_tenant_edge_get);
 BH_HANDLER(bh_tiers_list);
 BH_HANDLER(bh_tiers_get);
 BH_HANDLER(bh_tiers_put);

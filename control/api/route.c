@@ -6,7 +6,7 @@
 #define PATIENCE_MS 5000
 #define PAGE_PARAMS "limit", "page_token"
 
-static const struct bh_route routes[] = {
+static const struct bh_api_route routes[] = {
     {"GET", "/livez", BH_WHO_ANYONE, false, true, bh_health_live, {NULL}},
     {"GET", "/readyz", BH_WHO_ANYONE, false, false, bh_health_ready, {NULL}},
     {"GET", "/v1/tenants", BH_WHO_OPERATOR, false, false, bh_tenants_list,
@@ -14,6 +14,8 @@ static const struct bh_route routes[] = {
     {"GET", "/v1/tenants/{}", BH_WHO_OPERATOR, false, false, bh_tenants_get, {NULL}},
     {"PUT", "/v1/tenants/{}", BH_WHO_OPERATOR, true, false, bh_tenants_put, {NULL}},
     {"DELETE", "/v1/tenants/{}", BH_WHO_OPERATOR, false, false, bh_tenants_delete, {"now", NULL}},
+    {"GET", "/v1/tenants/{}/edge", BH_WHO_OPERATOR, false, false, bh_tenant_edge_get,
+        {"method", "path", NULL}},
     {"GET", "/v1/tiers", BH_WHO_OPERATOR, false, false, bh_tiers_list, {PAGE_PARAMS, NULL}},
     {"GET", "/v1/tiers/{}", BH_WHO_OPERATOR, false, false, bh_tiers_get, {NULL}},
     {"PUT", "/v1/tiers/{}", BH_WHO_OPERATOR, true, false, bh_tiers_put, {NULL}},
@@ -112,14 +114,14 @@ bh_reply_header(struct bh_reply *reply, const char *name, const char *value)
 }
 
 static bool
-same_method(const struct bh_route *route, const char *method)
+same_method(const struct bh_api_route *route, const char *method)
 {
     return strcmp(route->method, method) == 0 ||
            (strcmp(method, "HEAD") == 0 && strcmp(route->method, "GET") == 0);
 }
 
 /* Any row of this path, or NULL. */
-static const struct bh_route *
+static const struct bh_api_route *
 find_path(struct bh_str path)
 {
     for (size_t i = 0; i < ROUTE_COUNT; i++)
@@ -128,7 +130,7 @@ find_path(struct bh_str path)
     return NULL;
 }
 
-static const struct bh_route *
+static const struct bh_api_route *
 find_method(const struct bh_request *request)
 {
     for (size_t i = 0; i < ROUTE_COUNT; i++)
@@ -154,7 +156,7 @@ refuse_method(struct bh_request *request, struct bh_reply *reply, struct bh_erro
 
 /* Path parameters; one that cannot be decoded stays as it came: it names nothing that exists. */
 static void
-take_params(const struct bh_route *route, struct bh_request *request)
+take_params(const struct bh_api_route *route, struct bh_request *request)
 {
     struct bh_str text;
 
@@ -167,7 +169,7 @@ take_params(const struct bh_route *route, struct bh_request *request)
 
 static enum bh_code
 check_permission(
-    const struct bh_route *route, const struct bh_request *request, struct bh_error *err)
+    const struct bh_api_route *route, const struct bh_request *request, struct bh_error *err)
 {
     static const char *const kinds[] = {
         [BH_WHO_OPERATOR] = "operator",
@@ -191,7 +193,7 @@ check_permission(
 
 /* Size and syntax of the body, and the parameters after `?`; the handler checks values. */
 static enum bh_code
-check_input(const struct bh_route *route, struct bh_request *request, struct bh_error *err)
+check_input(const struct bh_api_route *route, struct bh_request *request, struct bh_error *err)
 {
     if (request->too_large)
         return bh_fail(err, BH_E_TOO_LARGE, "the body is larger than %d bytes", BH_BODY_MAX);
@@ -216,7 +218,7 @@ bh_request_db(struct bh_request *request, struct bh_error *err)
 enum bh_code
 bh_route_run(struct bh_request *request, struct bh_reply *reply, struct bh_error *err)
 {
-    const struct bh_route *route = find_path(request->path);
+    const struct bh_api_route *route = find_path(request->path);
     bool open = route != NULL && route->who == BH_WHO_ANYONE;
     enum bh_code code;
 

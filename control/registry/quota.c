@@ -78,8 +78,8 @@ hold(struct bh_db *db, const struct bh_budget_want *want, const struct budget *b
         " VALUES ($1, $2, to_timestamp($3::bigint), to_timestamp($4::bigint))"
         " ON CONFLICT DO NOTHING",
         no.text, want->limit, bh_number(budget->begins_s).text, bh_number(budget->ends_s).text));
-    return bh_db_run(db, NULL, err, "SELECT FROM quota WHERE " KEY " FOR UPDATE", no.text, want->limit,
-        bh_number(budget->begins_s).text);
+    return bh_db_run(db, NULL, err, "SELECT FROM quota WHERE " KEY " FOR UPDATE", no.text,
+        want->limit, bh_number(budget->begins_s).text);
 }
 
 static const char sums_sql[] =
@@ -200,5 +200,31 @@ bh_budget_prune(struct bh_db *db, int64_t *ret_pruned, struct bh_error *err)
         " SELECT count(*) FROM away"));
     *ret_pruned = bh_db_int(r, 0, 0);
     PQclear(r);
+    return BH_OK;
+}
+
+enum bh_code
+bh_budget_list(struct bh_db *db, struct bh_arena *arena, int32_t no,
+    struct bh_budget_state **ret_states, size_t *ret_count, struct bh_error *err)
+{
+    PGresult *r;
+    BH_TRY(bh_db_run(db, &r, err,
+        "SELECT q.name, extract(epoch FROM q.window_start)::bigint, sum(l.used), sum(l.granted)"
+        " FROM quota q JOIN quota_lease l USING (no, name, window_start)"
+        " WHERE q.no = $1 AND q.ends_at > now() GROUP BY 1, 2 ORDER BY 1, 2",
+        bh_number(no).text));
+    int count = PQntuples(r);
+    struct bh_budget_state *states = bh_arena_zalloc(arena, (size_t)(count + 1) * sizeof(*states));
+    for (int i = 0; states && i < count; i++) {
+        states[i] = (struct bh_budget_state){
+            bh_db_text(r, i, 0, arena), bh_db_int(r, i, 1), bh_db_int(r, i, 2), bh_db_int(r, i, 3)};
+        if (!states[i].limit)
+            states = NULL;
+    }
+    PQclear(r);
+    if (!states)
+        return bh_fail(err, BH_E_NO_MEMORY, "no memory for quotas");
+    *ret_states = states;
+    *ret_count = (size_t)count;
     return BH_OK;
 }

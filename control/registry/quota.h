@@ -49,6 +49,19 @@ enum bh_code bh_budget_ask(struct bh_db *db, const struct bh_budget_asker *asker
     struct bh_budget_want *wants, size_t count, struct bh_budget_lease *ret_leases,
     struct bh_error *err) BH_MUSTCHECK;
 
+/* How one budget stands. */
+struct bh_budget_state {
+    const char *limit;
+    int64_t begins_s;
+    int64_t used;    /* as the edges told it */
+    int64_t granted; /* to all of them */
+};
+
+/** bh_budget_list(db, arena, no, ret_states, ret_count, err): those of tenant ${no} whose windows
+ * have not ended. */
+enum bh_code bh_budget_list(struct bh_db *db, struct bh_arena *arena, int32_t no,
+    struct bh_budget_state **ret_states, size_t *ret_count, struct bh_error *err) BH_MUSTCHECK;
+
 /** bh_budget_prune(db, ret_pruned, err): forget windows that ended a day ago. */
 enum bh_code bh_budget_prune(
     struct bh_db *db, int64_t *ret_pruned, struct bh_error *err) BH_MUSTCHECK;

@@ -152,6 +152,13 @@ enum bh_code bh_tier_list(struct bh_db *db, struct bh_arena *arena, const struct
 void bh_tier_etag(const struct bh_tier *tier, char ret_etag[80]);
 
 /**
+ * bh_tenant_policy(db, arena, no, ret_text, err):
+ * What tier and tenant together say to the edge: JSON text.
+ */
+enum bh_code bh_tenant_policy(struct bh_db *db, struct bh_arena *arena, int32_t no,
+    const char **ret_text, struct bh_error *err) BH_MUSTCHECK;
+
+/**
  * bh_tier_check(db, name, edge, err):
  * Inside a transaction: hold the tier ${name} until its end, and check that a tenant may lay
  * ${edge} over it.  BH_E_INVALID at "/tier" (the detail lists tiers) or below "/edge".

@@ -143,6 +143,20 @@ bh_tier_check(struct bh_db *db, const char *name, const char *edge, struct bh_er
     return code == BH_OK ? BH_OK : refuse_layers(name, edge, &why, err);
 }
 
+enum bh_code
+bh_tenant_policy(struct bh_db *db, struct bh_arena *arena, int32_t no, const char **ret_text,
+    struct bh_error *err)
+{
+    PGresult *r;
+    BH_TRY(bh_db_run(db, &r, err,
+        "SELECT (r.edge || t.edge)::text FROM tenant t JOIN tier r ON r.name = t.tier"
+        " WHERE t.no = $1",
+        bh_number(no).text));
+    *ret_text = PQntuples(r) == 1 ? bh_db_text(r, 0, 0, arena) : NULL;
+    PQclear(r);
+    return *ret_text ? BH_OK : bh_fail(err, BH_E_INTERNAL, "no policy of tenant number %d", no);
+}
+
 /* ---- put ---- */
 
 /* Tenants that state something themselves: what they and the tier now make must be right. */

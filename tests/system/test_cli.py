@@ -247,9 +247,10 @@ def test_help_is_printed_from_the_table():
     listed = [row["command"] for row in json.loads(run("help", "-o", "json").out)["commands"]]
     assert {"up", "down", "status", "apply", "diff", "get tenants", "get tiers", "tenant list", "tenant get", "tenant delete",
             "certificate put", "certificate list", "certificate get", "certificate delete",
-            "op list", "op get", "op watch", "op resume", "token", "issuer list", "issuer get", "issuer put", "issuer delete",
-            "issuer refresh", "api-key create", "api-key list", "api-key delete", "usage", "audit list", "server list", "selfcheck",
-            "adopt", "doctor", "lint", "explain access", "version", "help"} == set(listed)
+            "op list", "op get", "op watch", "op resume", "token", "usage", "audit list", "server list", "selfcheck",
+            "api-key create", "api-key delete", "api-key list", "issuer delete", "issuer get", "issuer list", "issuer put",
+            "issuer refresh", "explain access", "explain policy", "explain route", "explain limit",
+            "adopt", "doctor", "lint", "version", "help"} == set(listed)
     everything = run("help")
     assert everything.returncode == 0 and everything.err == ""
     for command in listed:

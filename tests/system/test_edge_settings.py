@@ -1,4 +1,5 @@
 """What people state of the edge, from the control plane to an answer: tiers, tenants' settings, custom domains."""
+import json
 import time
 
 import pytest
@@ -69,3 +70,28 @@ def test_settings_outlive_the_control_plane_and_the_agent(stack, tenant):
     assert stack.request(tenant, "/").status == 403
     stack.wait_up()
     assert stack.request(tenant, "/", host=f"kept.settled.example:{stack.ports['edge']}").status == 403
+
+
+def test_what_is_explained_is_what_the_edge_does(stack, tenant):
+    """The decision of `explain route` against the answer of the edge, without and with a credential."""
+    stack.put(tenant, {"tier": "live", "edge": {"unlisted": "deny", "routes": [
+        {"name": "open", "path": "/", "anonymous": True}, {"path": "/orders/*", "methods": ["POST"]},
+        {"path": "/orders", "methods": ["GET"]}, {"path": "/products", "roles": ["owner"]}]}})
+    token = stack.user_token(tenant)
+    seen = set()
+    for method, path in (("GET", "/"), ("POST", "/"), ("GET", "/orders"), ("POST", "/orders"), ("GET", "/orders/1"),
+                         ("GET", "/orders?x=/../"), ("GET", "/products"), ("GET", "/products/"), ("GET", "//orders"),
+                         ("GET", "/x/../orders"), ("GET", "/orders%2f"), ("DELETE", "/none"), ("HEAD", "/orders")):
+        done = stack.cli("explain", "route", tenant, method, path, "-o", "json")
+        request = json.loads(done.stdout)["request"]
+        bare, known = (stack.request(tenant, path, t, method) for t in (None, token))
+        seen.add(request["decision"])
+        if request["decision"] == "refused":
+            assert done.returncode == 2 and known.status == request["status"], (method, path, request, known)
+            assert bare.status == (401 if request["status"] == 403 else request["status"])
+        elif request["decision"] == "credential":
+            assert bare.status == 401 and known.status == (403 if request["roles"] else known.status) != 401
+            assert known.status == 403 or known.code != "not-permitted"
+        else:
+            assert bare.status not in (401, 403), (method, path, request, bare)
+    assert seen == {"refused", "credential", "allowed"}

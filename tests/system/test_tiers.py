@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from flowfix import OPERATOR, Plant
-from pgserver import PREFIX, wait_for
+from pgserver import PREFIX
+from stack import REPO
 
 DAILY = {"quota_policies": [{"name": "daily", "quota": 1000}], "limits": ["daily"]}
 
@@ -295,6 +296,89 @@ def test_files_of_tiers_and_tenants(plant, cli, tmp_path):
     assert "cli" in cli("get", "tiers").stdout and "auth, " in cli("get", "tiers").stdout
     assert "edge.routes" in cli("get", "tenant", "ccli").stdout
     assert plant.main.offboard("ccli")["state"] == "succeeded"
+
+
+# -- explain -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def explained(plant, api):
+    put_tier(api, "told", {**DAILY, "issuers": ["corp"], "unlisted": "deny"})
+    edge = {"quota_policies": [{"name": "daily", "quota": 1000}, {"name": "reads", "per": "subject", "requests_per_second": 10},
+                               {"name": "many", "concurrent": 3, "per": "address"}],
+            "routes": [{"name": "assets", "path": "/assets/**", "anonymous": True},
+                       {"path": "/orders/*", "methods": ["POST"], "roles": ["owner"]},
+                       {"name": "orders", "path": "/orders/*", "scopes": ["orders.read"], "limits": ["reads"],
+                        "max_body_bytes": 100, "timeout_ms": 5000}], "api_keys": False}
+    assert plant.main.onboard("told", {"tier": "told", "edge": edge})["state"] == "succeeded"
+    yield plant.main.get("told")
+    assert plant.main.offboard("told")["state"] == "succeeded"
+
+
+def test_who_says_what(plant, api, cli, explained):
+    status, report = api("GET", "/v1/tenants/told/edge")
+    assert status == 200 and report["request"] is None
+    assert (report["tenant"], report["tier"], report["policy"]) == ("told", "told", f"t{explained['no']}")
+    said = {member["name"]: (member["from"], member["value"]) for member in report["members"]}
+    assert said["api_keys"] == ("tenant", False) and said["unlisted"] == ("tier", "deny")
+    assert said["issuers"] == ("tier", ["corp"]) and said["limits"] == ("tier", ["daily"])
+    assert said["auth"] == ("default", "edge") and said["maintenance"] == ("default", None)
+    assert said["routes"][1] == explained["edge"]["routes"]
+    # every member that a policy may have is listed
+    documented = (REPO / "doc/contract/policy.md").read_text().split("```yaml")[1].split("```")[0]
+    assert set(said) == {line.split(":")[0].strip() for line in documented.splitlines()
+                         if line.startswith("  ") and line[2] not in " -" and ":" in line}
+    assert [limit["name"] for limit in report["limits"]] == ["default", "daily", "reads", "many"]
+    done = cli("explain", "policy", "told")
+    assert done.returncode == 0 and "unlisted             tier     \"deny\"" in done.stdout, done
+    assert cli("explain", "policy", "nobody").returncode == 66
+    for query, pointers in (("?method=GET", ["?path"]), ("?method=get&path=/", ["?method"]), ("?path=x", ["?path"]), ("?x=1", ["?x"])):
+        refused(api("GET", f"/v1/tenants/told/edge{query}"), 422, pointers)
+    assert api("GET", "/v1/tenants/nobody/edge")[0] == api("GET", "/v1/tenants/told/edges")[0] == 404
+
+
+@pytest.mark.parametrize("method, path, decision, status, route, passed", [
+    ("GET", "/assets/a/b.css", "allowed", None, "assets", 0),
+    ("GET", "/orders/7", "credential", None, "orders", 2),
+    ("POST", "/orders/7?x=1", "credential", None, "/orders/*", 1),
+    ("GET", "/orders", "refused", 403, None, 3),
+    ("GET", "/assets/../orders/7", "refused", 400, "assets", 0),
+    ("GET", "/assets/%2e%2e/x", "refused", 400, "assets", 0),
+])
+def test_which_route_counts(cli, explained, method, path, decision, status, route, passed):
+    done = cli("explain", "route", "told", method, path, "-o", "json")
+    request = json.loads(done.stdout)["request"]
+    assert (request["decision"], request["status"]) == (decision, status)
+    assert done.returncode == (2 if decision == "refused" else 0)
+    if status != 400:
+        assert (request["route"] or {}).get("name") == route and len(request["passed_over"]) == passed
+    assert request["credentials"] == {"checked_by": "edge", "user_tokens": True, "api_keys": False, "issuers": ["corp"]}
+
+
+def test_what_a_person_is_told_of_a_route(plant, cli, explained):
+    done = cli("explain", "route", "told", "GET", "/orders/7")
+    for line in ('GET /orders/7: with a credential', 'route 2 "orders" (/orders/*), stated by the tenant',
+                 'not route 0 "assets" (/assets/**): its path is another',
+                 'not route 1 "/orders/*" (/orders/*): its methods do not have this one',
+                 "needs all of the scopes orders.read", "takes tokens of the issuers corp", "at most 100"):
+        assert line in done.stdout, (line, done)
+    assert "reads" in done.stdout and "many" not in done.stdout and "API keys" not in done.stdout
+    done = cli("explain", "limit", "told", "GET", "/assets/x")
+    assert "daily" in done.stdout and "reads" not in done.stdout and "1000 requests a day" in done.stdout
+    plant.registry("INSERT INTO quota SELECT no, 'daily', date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC',"
+                   " now() + interval '1 day' FROM tenant WHERE id = 'told'")
+    plant.registry("INSERT INTO quota_lease (no, name, window_start, source, used, granted)"
+                   " SELECT no, name, window_start, 's' || n, 20, 30 FROM quota, generate_series(1, 2) n")
+    limits = {limit["name"]: limit for limit in json.loads(cli("explain", "limit", "told", "-o", "json").stdout)["limits"]}
+    assert (limits["daily"]["used"], limits["daily"]["granted"]) == (40, 60)
+    assert limits["many"]["concurrent"] == 3 and limits["many"]["every_request"] is False and "counts" not in limits["many"]
+    assert cli("explain", "limit", "told", "GET").returncode == 64
+
+
+def test_maintenance_and_state_come_first(plant, api, cli, explained):
+    put_tier(api, "told", {**DAILY, "maintenance": {}})
+    done = cli("explain", "route", "told", "GET", "/assets/x")
+    assert done.returncode == 2 and "refused, 503 maintenance" in done.stdout
 
 
 def test_an_unknown_tier_is_shown_before_anything_is_written(plant, cli, tmp_path):
