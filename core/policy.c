@@ -512,12 +512,20 @@ path_matches(struct bh_str pattern, struct bh_str path)
     return path.len == 0;
 }
 
+/* Who may GET may HEAD: applications answer both alike, and a rule that left HEAD out would be a
+ * hole. */
+static bool
+method_matches(const struct bh_words *methods, struct bh_str method)
+{
+    return methods->count == 0 || bh_words_have(methods, method) ||
+           (bh_str_is(method, "HEAD") && bh_words_have(methods, BH_STR("GET")));
+}
+
 static bool
 route_matches(const struct bh_route *route, struct bh_str method, struct bh_str path)
 {
     return path.len >= route->literal && memcmp(path.data, route->path.data, route->literal) == 0 &&
-           (route->methods.count == 0 || bh_words_have(&route->methods, method)) &&
-           path_matches(route->path, path);
+           method_matches(&route->methods, method) && path_matches(route->path, path);
 }
 
 const struct bh_route *

@@ -66,7 +66,7 @@ struct bh_route {
     struct bh_str name;      /* default: its path */
     struct bh_str path;      /* "/a/b"; a segment `*` is any one, a last segment `**` any rest */
     size_t literal;          /* with so many of its bytes every path begins that it matches */
-    struct bh_words methods; /* none: any */
+    struct bh_words methods; /* none: any; GET is HEAD too */
     struct bh_words scopes;  /* all of them are needed */
     struct bh_words roles;   /* one of them is needed; none: any */
     bool anonymous;          /* needs no credential */

@@ -137,6 +137,11 @@ bh_edge_permit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const char **ret_
 {
     const struct bh_policy *policy = &ctx->tenant.policy->policy;
     const struct bh_route *route = ctx->route;
+    if (ctx->overridden && policy->route_count > 0) {
+        *ret_reason = "the request names another method in a header, which the tenant's routes "
+                      "could not see";
+        return BH_E_BAD_REQUEST;
+    }
     if (route == NULL) {
         if (policy->unlisted_denied) {
             *ret_reason = "no route of the tenant's policy lists this method and path";

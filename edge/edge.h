@@ -151,6 +151,7 @@ struct bh_edge_ctx {
     unsigned api_keys : 8;       /* X-API-Key headers */
     unsigned api_key_marked : 1; /* one of them is a key of ours by its form */
     unsigned by_key : 1;         /* X-API-Key is the credential */
+    unsigned overridden : 1;     /* a header says that it has another method */
     unsigned websocket : 1;      /* the client asked for one, in order */
     unsigned upgraded : 1;       /* the application agreed */
     unsigned closed : 1;         /* its tenant is served no more */

@@ -66,7 +66,24 @@ is_named(const ngx_table_elt_t *header, const char *name, size_t len)
 
 static const struct rule api_key = {ngx_string("x-api-key"), false};
 
-enum kind { ORDINARY, FORBIDDEN, AUTHORIZATION, API_KEY, TRACEPARENT, TRACESTATE };
+/* By which a request says that it has another method than nginx sees. */
+static const struct rule overrides[] = {
+    {ngx_string("x-http-method-override"), false},
+    {ngx_string("x-http-method"), false},
+    {ngx_string("x-method-override"), false},
+};
+
+static bool
+is_override(const ngx_table_elt_t *header)
+{
+    bool found = false;
+    for (size_t i = 0; i < sizeof(overrides) / sizeof(overrides[0]) && !found; i++) {
+        found = rule_matches(&overrides[i], header);
+    }
+    return found;
+}
+
+enum kind { ORDINARY, FORBIDDEN, AUTHORIZATION, API_KEY, METHOD, TRACEPARENT, TRACESTATE };
 
 static enum kind
 kind_of(const ngx_table_elt_t *header)
@@ -82,6 +99,7 @@ kind_of(const ngx_table_elt_t *header)
     case 'x':
         return is_forbidden(header)             ? FORBIDDEN
                : rule_matches(&api_key, header) ? API_KEY
+               : is_override(header)            ? METHOD
                                                 : ORDINARY;
     default:
         return ORDINARY;
@@ -124,6 +142,7 @@ struct walk {
     ngx_uint_t traceparents;
     ngx_uint_t tracestates;
     ngx_table_elt_t *traceparent;
+    bool overridden; /* its method, by a header */
 };
 
 static void
@@ -173,6 +192,10 @@ take(ngx_http_request_t *r, struct walk *walk, ngx_table_elt_t *header)
             walk->api_key = header;
         }
         keep_credential(r, walk, header, walk->api_keys++ == 0);
+        break;
+    case METHOD:
+        walk->overridden = true;
+        keep(r, walk, header);
         break;
     case TRACEPARENT:
         walk->traceparents++;
@@ -266,6 +289,7 @@ bh_edge_strip(ngx_http_request_t *r, struct bh_edge_ctx *ctx, ngx_uint_t room, n
         ctx->api_key_marked = 1;
         ctx->api_key = walk.api_key->value;
     }
+    ctx->overridden = walk.overridden;
     ngx_str_null(ret_trace);
     if (walk.traceparents == 1 && trace_valid(walk.traceparent->value)) {
         *ret_trace = walk.traceparent->value;

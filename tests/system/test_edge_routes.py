@@ -211,6 +211,29 @@ def test_where_the_application_checks_routes_look_at_its_scope(edge):
     refused(edge.get("apps.localhost", "/admin/x", "Authorization: Bearer theirs"), 403, "not-permitted", "admin, owner")
 
 
+# ---- the method ----
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "x-method-override"])
+def test_a_method_that_only_the_application_would_see_is_refused(edge, name):
+    served = edge.app.served
+    refused(edge.ask(edge.routed, "/close", f"{name}: DELETE", method="POST"), 400, "bad-request", "method")
+    refused(edge.get("routed.localhost", "/assets/x", f"{name}: DELETE"), 400, "bad-request", "method")
+    assert edge.app.served == served
+    answer = edge.ask(edge.plain, "/x", f"{name}: DELETE", method="POST")  # without routes it is the application's own
+    assert answer.status == 200 and [name, "DELETE"] in answer.json()["headers"]
+    assert edge.ask(edge.routed, "/orders/1", f"{name}s: DELETE").status in (200, 403)
+
+
+def test_a_rule_for_get_is_one_for_head(edge):
+    """An application answers both alike: what only some may read, others may not ask the headers of."""
+    edge.document("policy/gets", {"routes": [{"path": "/admin/*", "methods": ["GET"], "roles": ["admin"]}]})
+    tenant = Tenant(10, "gets", endpoints=[edge.app.endpoint], policy="gets")
+    edge.put(tenant)
+    refused(edge.ask(tenant, "/admin/x"), 403, "not-permitted", "admin")
+    assert edge.ask(tenant, "/admin/x", method="HEAD").status == 403
+    assert edge.get("gets.localhost", "/admin/x", edge.bearer(tenant, roles=["admin"]), method="HEAD").status == 200
+
+
 # ---- a registry that was restored ----
 
 def test_versions_of_another_incarnation_are_other_documents(edge):

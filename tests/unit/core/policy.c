@@ -122,6 +122,14 @@ first_match_counts(void **state)
     assert_string_equal(route_of(&f, "GET", ""), "none");
     assert_string_equal(route_of(&f, "OPTIONS", "*"), "none");
     bh_chunks_fini(&f.chunks);
+    assert_code(
+        parse(&f, "{\"routes\":[{\"path\":\"/a\",\"methods\":[\"POST\"],\"name\":\"write\"},"
+                  "{\"path\":\"/a\",\"methods\":[\"GET\"],\"name\":\"read\"}]}"),
+        BH_OK);
+    assert_string_equal(route_of(&f, "GET", "/a"), "read");
+    assert_string_equal(route_of(&f, "HEAD", "/a"), "read");
+    assert_string_equal(route_of(&f, "DELETE", "/a"), "none");
+    bh_chunks_fini(&f.chunks);
 }
 
 static void
