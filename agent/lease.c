@@ -2,10 +2,10 @@
  * Leases of quotas: what the edge used goes to the control plane, what this edge may use comes back
  * (doc/contract/limits.md).
  *
- * Ten times a second while there is traffic this thread looks at every quota cell that exists.  One
- * that will not last for the next second asks for more; what is used is told every few seconds also
- * where enough is left.  Asking twice grants nothing twice, so nothing is kept but when to ask
- * again.
+ * Ten times a second while there is traffic this thread looks at the quota cells that were used
+ * since, now and then at every one that exists.  One that will not last for the next second asks
+ * for more; what is used is told every few seconds also where enough is left.  Asking twice grants
+ * nothing twice, so nothing is kept but when to ask again.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -28,8 +28,8 @@
 #define RETRY_US INT64_C(500000)  /* after an answer that did not come */
 #define TIMEOUT_MS 5000
 
-#define CELLS (UINT32_C(1) << 19) /* as many as the file has: no two share a place below */
-#define WANTS_MAX 300             /* of a post, so that it stays below 64 KiB */
+#define ALL_US INT64_C(5000000) /* between two looks at cells that nobody used since */
+#define WANTS_MAX 300           /* of a post, so that it stays below 64 KiB */
 #define WANT_TEXT_MAX 200
 
 /* What this thread remembers of a cell. */
@@ -50,18 +50,19 @@ struct lessee {
     struct bh_node *node;
     struct bh_http *http;
     struct bh_limits *limits;
-    struct memory *memory; /* CELLS, by the address of the cell */
+    struct memory *memory; /* BH_QUOTA_CELLS, by the address of the cell */
     struct want wants[WANTS_MAX];
     size_t count;
     int64_t now_us;
     int64_t answered_us;
-    bool busy; /* something was used since the last look */
+    int64_t all_us; /* when it looked at every cell */
+    bool busy;      /* something was used since the last look */
 };
 
 static struct memory *
 memory_of(const struct lessee *lessee, const struct bh_quota *quota)
 {
-    return &lessee->memory[((uintptr_t)quota / sizeof(*quota)) % CELLS];
+    return &lessee->memory[((uintptr_t)quota / sizeof(*quota)) % BH_QUOTA_CELLS];
 }
 
 /* What should be ready beyond ${used}: a second at the pace of the last look, or a part of the
@@ -203,7 +204,7 @@ follow_file(struct lessee *lessee, struct bh_error *err)
         return BH_OK;
     bh_limits_close(lessee->limits, true);
     lessee->limits = NULL;
-    memset(lessee->memory, 0, CELLS * sizeof(*lessee->memory));
+    memset(lessee->memory, 0, BH_QUOTA_CELLS * sizeof(*lessee->memory));
     return bh_limits_open(counters, false, &lessee->limits, err);
 }
 
@@ -214,7 +215,12 @@ turn(struct lessee *lessee, struct bh_error *err)
     lessee->now_us = bh_mono_us();
     lessee->count = 0;
     lessee->busy = false;
-    bh_limits_quotas(lessee->limits, look_at, lessee);
+    if (lessee->now_us - lessee->all_us >= ALL_US) {
+        lessee->all_us = lessee->now_us;
+        bh_limits_quotas(lessee->limits, look_at, lessee);
+    } else {
+        bh_limits_touched(lessee->limits, look_at, lessee);
+    }
     if (lessee->count == 0 && lessee->now_us - lessee->answered_us < BEAT_US)
         return BH_OK;
     return ask(lessee, err);
@@ -227,7 +233,7 @@ bh_lease_thread(void *arg)
     struct bh_error err;
     struct lessee *lessee = calloc(1, sizeof(*lessee));
     if (lessee != NULL)
-        lessee->memory = calloc(CELLS, sizeof(*lessee->memory));
+        lessee->memory = calloc(BH_QUOTA_CELLS, sizeof(*lessee->memory));
     if (lessee == NULL || lessee->memory == NULL ||
         bh_http_new(node->config.url, node->config.token, &lessee->http, &err) != BH_OK)
         abort();

@@ -7,7 +7,7 @@
 #include "snapshot/limits.h"
 
 #define BH_LIMITS_MAGIC UINT64_C(0x62686c696d697431) /* "bhlimit1" */
-#define BH_LIMITS_VERSION 2
+#define BH_LIMITS_VERSION 3
 #define BH_LIMITS_PAGE 4096
 #define BH_LIMITS_RENEWED 1024
 
@@ -15,10 +15,13 @@
 #define BH_LIMITS_TENANTS (UINT32_C(1) << 20)
 #define BH_LIMITS_CLIENTS (UINT32_C(1) << 20)
 #define BH_LIMITS_CROWDS (UINT32_C(1) << 16)
-#define BH_LIMITS_QUOTAS (UINT32_C(1) << 20)
+#define BH_LIMITS_QUOTAS BH_QUOTA_CELLS
+#define BH_LIMITS_GROUP 32 /* quotas behind one bit of the map of those that were touched */
+#define BH_LIMITS_WORDS (BH_LIMITS_QUOTAS / BH_LIMITS_GROUP / 64)
 
 /* Where the parts begin. */
-#define BH_LIMITS_AT_TENANTS ((size_t)BH_LIMITS_PAGE)
+#define BH_LIMITS_AT_TOUCHED ((size_t)BH_LIMITS_PAGE)
+#define BH_LIMITS_AT_TENANTS (BH_LIMITS_AT_TOUCHED + (size_t)BH_LIMITS_WORDS * sizeof(uint64_t))
 #define BH_LIMITS_AT_CLIENTS (BH_LIMITS_AT_TENANTS + (size_t)BH_LIMITS_TENANTS * BH_LIMITS_CELL)
 #define BH_LIMITS_AT_CROWDS (BH_LIMITS_AT_CLIENTS + (size_t)BH_LIMITS_CLIENTS * BH_LIMITS_CELL)
 #define BH_LIMITS_AT_QUOTAS (BH_LIMITS_AT_CROWDS + (size_t)BH_LIMITS_CROWDS * BH_LIMITS_CELL)
@@ -40,6 +43,7 @@ struct bh_limits {
     int fd;
     const struct bh_limits_header *header;
     _Atomic uint64_t *renewed_ns;
+    _Atomic uint64_t *touched; /* a bit for each group of quotas: used since somebody looked */
     struct bh_columns columns;
     struct bh_cells tenants;
     struct bh_cells clients;
@@ -49,5 +53,8 @@ struct bh_limits {
 
 /** bh_limits_crowd(limits, cell): its index among the crowds. */
 uint32_t bh_limits_crowd(const struct bh_limits *limits, const struct bh_cell *cell);
+
+/** bh_limits_touch(limits, quota): it was used, or refused somebody. */
+void bh_limits_touch(struct bh_limits *limits, const struct bh_quota *quota);
 
 #endif

@@ -85,6 +85,7 @@ lay_out(struct bh_limits *limits)
 {
     limits->header = limits->map;
     limits->renewed_ns = (_Atomic uint64_t *)(void *)((char *)limits->map + BH_LIMITS_RENEWED);
+    limits->touched = (_Atomic uint64_t *)(void *)((char *)limits->map + BH_LIMITS_AT_TOUCHED);
     limits->columns =
         bh_columns_of(limits->map, limits->fd, BH_LIMITS_AT_COLUMNS, BH_LIMITS_CROWDS);
     limits->tenants = part(limits, BH_LIMITS_AT_TENANTS, BH_LIMITS_CELL, BH_LIMITS_TENANTS);
@@ -193,6 +194,42 @@ bh_limits_quotas(
             return;
         }
         at = hole;
+    }
+}
+
+/* Who counts sets the bit afterwards, who looks clears it before: no use is overlooked. */
+void
+bh_limits_touch(struct bh_limits *limits, const struct bh_quota *quota)
+{
+    size_t group =
+        (size_t)((const char *)quota - limits->quotas.base) / sizeof(*quota) / BH_LIMITS_GROUP;
+    uint64_t bit = UINT64_C(1) << group % 64;
+    _Atomic uint64_t *word = &limits->touched[group / 64];
+    if ((atomic_load(word) & bit) == 0) {
+        atomic_fetch_or(word, bit);
+    }
+}
+
+static size_t
+group_at(size_t group)
+{
+    return BH_LIMITS_AT_QUOTAS + group * BH_LIMITS_GROUP * sizeof(struct bh_quota);
+}
+
+void
+bh_limits_touched(
+    struct bh_limits *limits, bool (*visit)(struct bh_quota *quota, void *arg), void *arg)
+{
+    for (size_t i = 0; i < BH_LIMITS_WORDS; i++) {
+        uint64_t bits = atomic_load(&limits->touched[i]);
+        bits = bits == 0 ? 0 : atomic_exchange(&limits->touched[i], 0);
+        for (; bits != 0; bits &= bits - 1) {
+            size_t group = i * 64 + (size_t)__builtin_ctzll(bits);
+            if (!visit_range(limits, group_at(group), group_at(group + 1), visit, arg)) {
+                atomic_fetch_or(&limits->touched[i], bits); /* this one too: it was not finished */
+                return;
+            }
+        }
     }
 }
 

@@ -31,6 +31,7 @@
 #define BH_LIMITS_SUFFIX ".limits"
 #define BH_LIMITS_LOST_NS UINT64_C(30000000000) /* a control plane that was silent for longer */
 #define BH_QUOTA_NAME_MAX 40
+#define BH_QUOTA_CELLS (UINT32_C(1) << 22) /* of one file */
 
 struct bh_limits;
 
@@ -81,6 +82,14 @@ uint64_t bh_limits_epoch(const struct bh_limits *limits);
  * false.  Only pages that exist are read.
  */
 void bh_limits_quotas(
+    struct bh_limits *limits, bool (*visit)(struct bh_quota *quota, void *arg), void *arg);
+
+/**
+ * bh_limits_touched(limits, visit, arg):
+ * The same for those alone whose neighbourhood was used, or refused somebody, since anybody asked:
+ * what one asker is told of, another is not.
+ */
+void bh_limits_touched(
     struct bh_limits *limits, bool (*visit)(struct bh_quota *quota, void *arg), void *arg);
 
 /**

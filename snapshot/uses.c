@@ -215,7 +215,10 @@ look_quota(struct bh_limits *limits, const struct bh_limit_moment *moment, struc
     struct bh_cell *cell = bh_cells_find(&limits->quotas, &use->key);
     struct bh_quota *quota = cell == NULL ? NULL : quota_of(cell);
     struct quota_state state = read_quota(limits, moment, use, quota);
-    (void)tell_quota(limits, moment, use, &state, quota == NULL ? 0 : atomic_load(&quota->used));
+    uint64_t used = quota == NULL ? 0 : atomic_load(&quota->used);
+    if (!tell_quota(limits, moment, use, &state, used) && quota != NULL) {
+        bh_limits_touch(limits, quota); /* who leases should see it */
+    }
 }
 
 static bool
@@ -237,9 +240,11 @@ take_quota(struct bh_limits *limits, const struct bh_limit_moment *moment, struc
     uint64_t used = atomic_load(&quota->used);
     do {
         if (!tell_quota(limits, moment, use, &state, used)) {
+            bh_limits_touch(limits, quota);
             return false;
         }
     } while (!atomic_compare_exchange_weak(&quota->used, &used, used + use->units));
+    bh_limits_touch(limits, quota);
     use->left = use->left > use->units ? use->left - use->units : 0;
     use->cell = cell;
     return true;

@@ -5,7 +5,8 @@ import re
 import struct
 
 PAGE = 4096
-CELLS = {"tenants": (1 << 20, 64), "clients": (1 << 20, 64), "crowds": (1 << 16, 64), "quotas": (1 << 20, 128)}
+TOUCHED = (1 << 22) // 32 // 8  # bytes of the map of quotas that were used
+CELLS = {"tenants": (1 << 20, 64), "clients": (1 << 20, 64), "crowds": (1 << 16, 64), "quotas": (1 << 22, 128)}
 ITEM = re.compile(r'"([^"]+)"((?:;[a-z]+=(?:\d+|"[^"]*"))*)$')
 
 
@@ -29,7 +30,7 @@ class Limits:
         self.file = str(edge.counters_file) + ".limits"
 
     def _part(self, name):
-        at = PAGE
+        at = PAGE + TOUCHED
         for part, (capacity, size) in CELLS.items():
             if part == name:
                 return at, at + capacity * size, size

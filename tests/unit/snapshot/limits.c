@@ -278,6 +278,41 @@ a_quota_ends_exactly_at_its_lease(void **state)
 }
 
 static void
+who_leases_sees_what_was_touched_once(void **state)
+{
+    struct bh_limit limit = quota("daily", 32, false);
+    unsigned count = 0;
+    (void)state;
+    bh_limits_touched(limits, see, &count);
+    assert_int_equal(count, 0);
+    for (now.no = 1; now.no <= 4000; now.no += 1000) { /* far from each other */
+        assert_int_equal(take_all(&limit, client(0), 1), 1);
+    }
+    bh_limits_touched(limits, see, &count);
+    assert_int_equal(count, 4);
+    count = 0;
+    bh_limits_touched(limits, see, &count);
+    assert_int_equal(count, 0);
+    now.no = 1001;
+    assert_int_equal(take_all(&limit, client(0), 5), 1); /* used up, then refused */
+    bh_limits_touched(limits, see, &count);
+    assert_true(count == 1 && seen[0]->used == 2 && seen[0]->cell.no == 1001);
+    count = 0;
+    assert_int_equal(take_all(&limit, client(0), 1), 0); /* only refused */
+    bh_limits_touched(limits, see, &count);
+    assert_int_equal(count, 1);
+    for (now.no = 1; now.no <= 9000; now.no += 1000) {
+        (void)take_all(&limit, client(0), 3);
+    }
+    count = 0; /* it stops at eight, and the next time goes on where it stopped */
+    bh_limits_touched(limits, see, &count);
+    assert_int_equal(count, 8);
+    count = 0;
+    bh_limits_touched(limits, see, &count);
+    assert_in_range(count, 1, 2);
+}
+
+static void
 a_lost_control_plane_follows_the_policy(void **state)
 {
     struct bh_limit stops = quota("stops", 160, false);
@@ -595,6 +630,7 @@ main(void)
         CASE(a_flood_of_clients_shares_and_crowds_out_nobody),
         CASE(a_claim_that_broke_off_is_taken_over),
         CASE(a_quota_ends_exactly_at_its_lease),
+        CASE(who_leases_sees_what_was_touched_once),
         CASE(a_lost_control_plane_follows_the_policy),
         CASE(no_window_is_filled_twice),
         CASE(bytes_are_put_right_at_the_end),
