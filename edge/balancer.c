@@ -32,12 +32,9 @@ hash_of(ngx_str_t text)
 static uint32_t
 user_hash(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
 {
-    static const ngx_str_t anonymous = ngx_string("anonymous");
     bool loopback;
-    bool named = ctx->subject.len > 0 &&
-                 (ctx->subject.len != anonymous.len ||
-                     ngx_memcmp(ctx->subject.data, anonymous.data, anonymous.len) != 0);
-    return hash_of(named ? ctx->subject : bh_edge_address_of(r->connection->sockaddr, &loopback));
+    return hash_of(
+        ctx->believed ? ctx->subject : bh_edge_address_of(r->connection->sockaddr, &loopback));
 }
 
 /* ---- TLS ---- */

@@ -55,8 +55,10 @@ def edge():
     edge.start()
     edge.good = {id: edge.bearer(getattr(edge, id)).split(": ")[1] for id in ("acme", "globex")}
     yield edge
+    left = [edge.until_in_flight(tenant, 0, 15) for tenant in (edge.acme, edge.globex)]
     errors = edge.errors()
     edge.stop()
+    assert left == [0, 0], "requests in flight that nobody has"
     assert "signal" not in errors, f"a worker died:\n{errors}"
 
 

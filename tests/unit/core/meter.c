@@ -191,6 +191,24 @@ a_meter_that_does_not_exist_counts_nowhere(void **state)
     free(counters);
 }
 
+static void
+a_slot_is_found_only_where_it_was_claimed(void **state)
+{
+    (void)state;
+    struct bh_counters *counters = make_counters(4);
+    assert_null(bh_slot_find(counters, 1));
+    assert_null(bh_slot_find(counters, 0));
+    struct bh_slot *first = bh_slot_claim(counters, 1), *behind = bh_slot_claim(counters, 5);
+    assert_true(first != behind);
+    assert_ptr_equal(bh_slot_find(counters, 1), first);
+    assert_ptr_equal(bh_slot_find(counters, 5), behind);
+    assert_null(bh_slot_find(counters, 9));
+    assert_non_null(bh_slot_claim(counters, 9));
+    assert_non_null(bh_slot_claim(counters, 2));
+    assert_null(bh_slot_find(counters, 13)); /* full of others */
+    free(counters);
+}
+
 int
 main(void)
 {
@@ -203,6 +221,7 @@ main(void)
         cmocka_unit_test(a_request_is_in_the_first_bucket_whose_bound_it_does_not_exceed),
         cmocka_unit_test(threads_that_race_for_slots_lose_no_count),
         cmocka_unit_test(a_meter_that_does_not_exist_counts_nowhere),
+        cmocka_unit_test(a_slot_is_found_only_where_it_was_claimed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
