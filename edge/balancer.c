@@ -172,6 +172,7 @@ free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
     peer->current = NULL;
     if ((state & NGX_PEER_FAILED) != 0 && must_not_repeat(peer->request)) {
         pc->tries = 0;
+        pc->cached = 0; /* else nginx adds a try for a connection that was idle */
     } else if (pc->tries > 0) {
         pc->tries--;
     }

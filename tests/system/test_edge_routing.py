@@ -180,6 +180,23 @@ def test_only_what_may_be_repeated_is(edge, method, body, served):
     assert fine.status == 200 and (method == "HEAD" or fine.json()["body"] == (body or b"").decode())
 
 
+@pytest.mark.parametrize("method,served", [("GET", 2), ("POST", 1), ("FROB", 1), ("MOVE", 1), ("MKCOL", 1)])
+def test_nor_is_it_repeated_where_the_connection_was_idle(method, served):
+    """nginx gives a further try for an idle connection that broke; the application had read the request all the same."""
+    edge = Edge(workers=1)
+    try:
+        app = edge.echo()
+        tenant = Tenant(1, "acme", endpoints=[app.endpoint])
+        edge.write_keyring()
+        edge.put(tenant)
+        edge.start()
+        assert edge.ask(tenant, "/x").status == 200
+        assert edge.ask(tenant, "/close", method=method).status == 502
+        assert app.served == 1 + served
+    finally:
+        edge.stop()
+
+
 def test_what_did_not_arrive_is_tried_elsewhere_whatever_it_is(edge):
     b = edge.echo("b")
     tenant = make(edge, f"{dead(edge)};weight=1000", b.endpoint)
