@@ -66,11 +66,11 @@ memory_of(const struct lessee *lessee, const struct bh_quota *quota)
 }
 
 /* What should be ready beyond ${used}: a second at the pace of the last look, or a part of the
- * whole. */
+ * whole, so that a burst finds it there. */
 static uint64_t
 reserve(const struct bh_quota *quota, uint64_t grown)
 {
-    uint64_t part = atomic_load(&quota->amount) / 64;
+    uint64_t part = atomic_load(&quota->amount) / 16;
     uint64_t second = grown * (uint64_t)(1000000 / LOOK_US);
     return (second > part ? second : part) + 1;
 }

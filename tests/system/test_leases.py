@@ -206,3 +206,34 @@ def test_what_another_edge_holds_this_one_does_not_use(stack, quota):
     finally:
         stack.psql("DELETE FROM agent WHERE id = 'ghost'", database="bulkhead")
         stack.psql("DELETE FROM principal WHERE id = 'ghost'", database="bulkhead")
+
+
+def test_without_leases_an_edge_does_as_the_policy_says(stack):
+    """The registry's table is away for longer than 30 s: `refuse` ends at the lease, `continue` goes on to the quota."""
+    no = {}
+    for lost in ("refuse", "continue"):
+        edge = {"quota_policies": [{"name": "daily", "quota": 640, "when_lost": lost}], "limits": ["daily"]}
+        wish = {"edge": edge, "limits": {"requests_per_second": 10000, "burst": 10000}}
+        assert stack.put(f"lost-{lost}", wish)["state"] == "succeeded"
+        no[lost] = stack.api("GET", f"/v1/tenants/lost-{lost}").json()["no"]
+
+    def admitted(lost):
+        return sum(stack.request(f"lost-{lost}", "/").status == 200 for _ in range(700))
+
+    def used(lost):
+        return (stack.psql("SELECT used FROM quota_lease WHERE no = %s", no[lost], database="bulkhead") or [(0,)])[0][0]
+    stack.psql("ALTER TABLE quota_lease RENAME TO quota_lease_away", database="bulkhead")
+    try:
+        first = {lost: admitted(lost) for lost in no}
+        assert all(0 < count < 640 for count in first.values()), first  # no further than the lease, for now
+        refused = stack.request("lost-refuse", "/")
+        assert refused.status == 429 and refused.code == "quota-exceeded"
+        wait_for(lambda: stack.request("lost-continue", "/").status == 200, 45, "the edge takes the leases for lost", 0.5)
+        assert admitted("refuse") == 0
+        assert admitted("continue") > 0 and admitted("continue") == 0  # the quota itself is the end
+    finally:
+        stack.psql("ALTER TABLE quota_lease_away RENAME TO quota_lease", database="bulkhead")
+    wait_for(lambda: stack.request("lost-refuse", "/").status == 200, 15, "leases are back", 0.5)
+    wait_for(lambda: used("continue") == 640, 15, "what was used without a lease is told")
+    for lost in no:
+        assert stack.delete(f"lost-{lost}")["state"] == "succeeded"

@@ -399,3 +399,41 @@ def test_what_only_the_server_can_know_is_shown_in_the_file(plant, cli, tmp_path
     path.write_text("id: late\ndomains:\n  - ok.example\n  - x.localhost\n")
     done = cli("apply", "-f", path)
     assert done.returncode == 65 and f"{path}:4:5: must not lie under the base domain" in done.stderr, done
+
+
+# -- from before ---------------------------------------------------------------------------
+
+
+def test_a_registry_of_schema_3_gets_tiers_and_policies():
+    """With a tenant that is served and one that is gone: each record names its policy afterwards."""
+    from apifix import AGENT, Api, Registry
+    registry = Registry()
+    try:
+        registry.admin("SET ROLE bulkhead_registry; CREATE TABLE schema_version (version int PRIMARY KEY,"
+                       " name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())")
+        for n, path in enumerate(sorted((REPO / "control/registry/sql").glob("000[123]_*.sql")), 1):
+            registry.admin("SET ROLE bulkhead_registry; " + path.read_text())
+            registry.admin("INSERT INTO schema_version (version, name) VALUES (%s, %s)", args=(n, path.name))
+        registry.admin("""
+            INSERT INTO install (uid, incarnation) VALUES (gen_random_uuid(), gen_random_uuid());
+            INSERT INTO feed_head (seq) VALUES (9);
+            INSERT INTO cell (name, uid, endpoints) VALUES ('alpha', gen_random_uuid(), '{}'), ('main', gen_random_uuid(), '{}');
+            INSERT INTO principal (id, kind, cell, token_hash) VALUES ('edge-1', 'agent', 'alpha', sha256('agent-token-1'));
+            INSERT INTO tenant (no, uid, id, name, tier, rate, burst, state, cell) VALUES
+                (1, gen_random_uuid(), 'served', 'x', 'standard', 1, 1, 'active', 'alpha'),
+                (2, gen_random_uuid(), 'gone', 'x', 'standard', 1, 1, 'gone', 'alpha');
+            INSERT INTO feed (seq, no, cell, version, record) VALUES (5, 1, 'alpha', 1, '{"id": "old", "tier": "standard"}'),
+                (7, 1, 'alpha', 2, '{"id": "served", "tier": "standard"}'), (9, 2, 'alpha', 4, NULL)""")
+        api = Api(registry)
+        try:
+            head, *rows = api.snapshot(AGENT)
+            assert head["seq"] == 11
+            assert [(row["seq"], row["version"], row["record"]) for row in rows if "no" in row] == [
+                (11, 3, {"id": "served", "tier": "standard", "policy": "standard"})]
+            assert [(row["document"], row["body"]) for row in rows if "document" in row] == [("policy/standard", "{}")]
+            tenant = api.call("GET", "/v1/tenants/served").json()
+            assert (tenant["edge"], tenant["domains"], tenant["endpoints"]) == ({}, [], [])
+        finally:
+            api.close()
+    finally:
+        registry.close()
