@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define BROKEN_NS UINT64_C(60000000000) /* a claim that takes longer was broken off */
@@ -20,6 +21,46 @@ place(const struct bh_cells *cells, const struct bh_cell_key *key, unsigned i)
         at = (uint64_t)key->no * cells->near + key->word[0] % cells->near + i;
     }
     return (struct bh_cell *)(void *)(cells->base + (at & (cells->capacity - 1)) * cells->stride);
+}
+
+/*
+ * To touch a page that the file system has no room for is SIGBUS, and a flood of clients touches
+ * many: so it is asked for before, and a quarter of a small file system stays for what others
+ * count there.
+ */
+static bool
+get_page(const struct bh_cells *cells, size_t page)
+{
+    struct statvfs room;
+    int rc;
+    if (fstatvfs(cells->fd, &room) == 0 && room.f_blocks > 0 && room.f_bavail < room.f_blocks / 4) {
+        return false;
+    }
+    do {
+        rc = fallocate(cells->fd, FALLOC_FL_KEEP_SIZE, (off_t)(page * BH_CELL_PAGE), BH_CELL_PAGE);
+    } while (rc != 0 && errno == EINTR);
+    return rc == 0 || errno == EOPNOTSUPP;
+}
+
+static bool
+has_page(const struct bh_cells *cells, const struct bh_cell *cell)
+{
+    size_t page = (size_t)((const char *)cell - cells->map) / BH_CELL_PAGE;
+    uint8_t bit = (uint8_t)(1U << page % 8);
+    if ((cells->pages[page / 8] & bit) == 0) {
+        if (!get_page(cells, page)) {
+            return false;
+        }
+        cells->pages[page / 8] |= bit;
+    }
+    return true;
+}
+
+static bool
+has_memory(const struct bh_cells *cells, const struct bh_cell_key *key)
+{
+    return has_page(cells, place(cells, key, 0)) &&
+           has_page(cells, place(cells, key, BH_CELL_PLACES - 1));
 }
 
 bool
@@ -41,6 +82,9 @@ never_used(const struct bh_cell *cell)
 struct bh_cell *
 bh_cells_find(const struct bh_cells *cells, const struct bh_cell_key *key)
 {
+    if (!has_memory(cells, key)) {
+        return NULL;
+    }
     for (unsigned i = 0; i < BH_CELL_PLACES; i++) {
         struct bh_cell *cell = place(cells, key, i);
         if (bh_cell_holds(cell, key)) {
@@ -137,7 +181,7 @@ struct bh_cell *
 bh_cells_claim(const struct bh_cells *cells, const struct bh_cell_key *key, uint64_t now_ns,
     uint64_t (*begin)(struct bh_cell *cell, const void *arg), const void *arg)
 {
-    if (!wait_lock(cells, key)) {
+    if (!has_memory(cells, key) || !wait_lock(cells, key)) {
         return NULL;
     }
     struct bh_cell *found = bh_cells_find(cells, key);

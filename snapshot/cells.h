@@ -11,7 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BH_CELL_PLACES 32 /* that a key may have */
+#define BH_CELL_PLACES 32 /* that a key may have; they lie on two pages at most */
+#define BH_CELL_PAGE 4096
 #define BH_CELL_CLAIMED (UINT64_C(1) << 63)
 
 /* What every cell begins with. */
@@ -35,6 +36,8 @@ struct bh_cells {
     uint32_t near;     /* cells from one tenant number to the next; 0: placed by hash */
     bool fair;         /* a tenant gets no more than its part of the places */
     int fd;            /* of the file, opened by this process: claims are serialised by its locks */
+    const char *map;   /* where the file begins */
+    uint8_t *pages;    /* a bit for each of its pages that is known to have memory */
     /* Is the cell in use whatever its state says?  NULL: never. */
     bool (*busy)(const void *arg, const struct bh_cell *cell);
     const void *arg;
@@ -53,7 +56,7 @@ bool bh_cell_holds(const struct bh_cell *cell, const struct bh_cell_key *key);
  * bh_cells_claim(cells, key, now_ns, begin, arg):
  * The cell of that key, one that is free where it has none: ${begin} (may be NULL) fills what lies
  * behind its head and returns its first state, by default ${now_ns}: empty.  NULL where there is no
- * place for this tenant, or the claims of this key's lock stand still.
+ * place for this tenant, no memory, or the claims of this key's lock stand still.
  */
 struct bh_cell *bh_cells_claim(const struct bh_cells *cells, const struct bh_cell_key *key,
     uint64_t now_ns, uint64_t (*begin)(struct bh_cell *cell, const void *arg), const void *arg);

@@ -30,6 +30,8 @@
 #define BH_LIMITS_BYTES                                                                            \
     (BH_LIMITS_AT_COLUMNS + (size_t)BH_COLUMNS * BH_LIMITS_CROWDS * sizeof(uint32_t))
 
+#define BH_LIMITS_PAGES (BH_LIMITS_BYTES / BH_CELL_PAGE)
+
 struct bh_limits_header {
     uint64_t magic;
     uint32_t version;
@@ -40,6 +42,7 @@ struct bh_limits_header {
 
 struct bh_limits {
     void *map;
+    uint8_t *pages; /* cells.h */
     int fd;
     const struct bh_limits_header *header;
     _Atomic uint64_t *renewed_ns;

@@ -76,6 +76,8 @@ part(const struct bh_limits *limits, size_t at, size_t stride, uint32_t capacity
         .stride = stride,
         .capacity = capacity,
         .fd = limits->fd,
+        .map = limits->map,
+        .pages = limits->pages,
         .arg = limits,
     };
 }
@@ -107,10 +109,11 @@ bh_limits_open(
     if (!path_of(counters_path, path)) {
         return bh_fail(err, BH_E_CONFIG, "path too long: %s", counters_path);
     }
-    struct bh_limits *limits = calloc(1, sizeof(*limits));
+    struct bh_limits *limits = calloc(1, sizeof(*limits) + BH_LIMITS_PAGES / 8 + 1);
     if (limits == NULL) {
         return bh_fail(err, BH_E_NO_MEMORY, "no memory for the limits");
     }
+    limits->pages = (uint8_t *)(limits + 1);
     struct bh_mapped kind = kind_of(NULL);
     enum bh_code code = bh_mapped_open(path, &kind, true, &limits->map, &limits->fd, err);
     if (code != BH_OK) {

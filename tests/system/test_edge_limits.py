@@ -3,6 +3,7 @@ import fcntl
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import time
 
@@ -360,3 +361,33 @@ def test_a_limits_file_that_is_gone_is_made_again(edge, tenant):
     for _ in range(4):
         assert ask(edge, acme).status == 200
     assert "the limits file was replaced" in edge.errors()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system of a known size")
+def test_a_flood_of_clients_takes_no_memory_that_others_need():
+    """To touch a page that a full tmpfs has no room for is SIGBUS: one tenant's clients would end the workers of all."""
+    edge = Edge(workers=1)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "bh-small", edge.shm], check=True)
+    try:
+        edge.own(edge.shm)
+        app = edge.echo()
+        flooded, others = Tenant(1, "flooded", endpoints=[app.endpoint], policy="reads"), [
+            Tenant(no, f"t{no}", endpoints=[app.endpoint]) for no in range(1000, 60000, 1000)]
+        edge.write_keyring()
+        edge.document("policy/reads", {"quota_policies": POLICIES, "limits": ["reads"]})
+        edge.put(flooded, *others)
+        edge.start()
+        worker = edge.workers()
+        statuses = []
+        with edge.connect() as sock:
+            for i in range(1500):
+                sock.sendall(f"GET /x HTTP/1.1\r\nHost: flooded.localhost\r\n{edge.bearer(flooded, sub=f's{i}')}\r\n\r\n".encode())
+                statuses.append(read_answer(sock).status)
+        assert statuses[:100] == [200] * 100 and 429 in statuses and set(statuses) == {200, 429}
+        room = os.statvfs(edge.shm)
+        assert room.f_bavail > room.f_blocks / 5
+        assert {edge.ask(tenant).status for tenant in others} == {200}, "each of them on a page of its own in the counters"
+        assert edge.workers() == worker
+    finally:
+        subprocess.run(["umount", "-l", edge.shm], check=True)
+        edge.stop()
