@@ -158,19 +158,31 @@ end_flight(ngx_http_request_t *r)
     }
 }
 
+/* What the try says of the address; a client that left before there was an answer says nothing. */
+static void
+note_health(struct peer *peer, const ngx_peer_connection_t *pc, bool failed)
+{
+    struct bh_edge_address *address = peer->current;
+    peer->current = NULL;
+    if (address == NULL) {
+        return;
+    }
+    if (failed && was_stale(pc)) {
+        bh_edge_endpoints_untry(&peer->choice, address);
+    } else if (failed) {
+        (void)bh_edge_address_failed(address);
+    } else if (peer->request->upstream->headers_in.status_n > 0) {
+        bh_edge_address_works(address);
+    }
+}
+
 static void
 free_peer(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
 {
     struct peer *peer = data;
-    if (peer->current != NULL && (state & NGX_PEER_FAILED) == 0) {
-        bh_edge_address_works(peer->current);
-    } else if (peer->current != NULL && was_stale(pc)) {
-        bh_edge_endpoints_untry(&peer->choice, peer->current);
-    } else if (peer->current != NULL) {
-        (void)bh_edge_address_failed(peer->current);
-    }
-    peer->current = NULL;
-    if ((state & NGX_PEER_FAILED) != 0 && must_not_repeat(peer->request)) {
+    bool failed = (state & NGX_PEER_FAILED) != 0;
+    note_health(peer, pc, failed);
+    if (failed && must_not_repeat(peer->request)) {
         pc->tries = 0;
         pc->cached = 0; /* else nginx adds a try for a connection that was idle */
     } else if (pc->tries > 0) {

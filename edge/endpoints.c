@@ -304,7 +304,10 @@ bh_edge_channel_number(void)
 struct bh_edge_channel *
 bh_edge_address_channel(struct bh_edge_address *address, const void *ssl)
 {
-    for (size_t i = 0; i < BH_EDGE_CHANNELS_MAX; i++) {
+    if (address->channels == NULL) {
+        address->channels = bh_edge_keep(BH_EDGE_CHANNELS_MAX * sizeof(*address->channels));
+    }
+    for (size_t i = 0; address->channels != NULL && i < BH_EDGE_CHANNELS_MAX; i++) {
         struct bh_edge_channel *channel = &address->channels[i];
         if (channel->number == 0) {
             *channel = (struct bh_edge_channel){.ssl = ssl, .number = bh_edge_channel_number()};

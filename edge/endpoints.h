@@ -35,8 +35,8 @@ struct bh_edge_address {
     bool grpc;
     bool backup;
     bool failed;
-    ngx_msec_t up_at; /* avoid it until then, where ${failed} */
-    struct bh_edge_channel channels[BH_EDGE_CHANNELS_MAX];
+    ngx_msec_t up_at;                 /* avoid it until then, where ${failed} */
+    struct bh_edge_channel *channels; /* BH_EDGE_CHANNELS_MAX; NULL: none was needed yet */
 };
 
 struct bh_edge_endpoints {
@@ -78,7 +78,7 @@ bool bh_edge_address_failed(struct bh_edge_address *address);
 void bh_edge_address_works(struct bh_edge_address *address);
 
 /** bh_edge_address_channel(address, ssl): its channel under that configuration, or NULL where all
- * places are taken by others. */
+ * places are taken by others or there is no memory. */
 struct bh_edge_channel *bh_edge_address_channel(struct bh_edge_address *address, const void *ssl);
 
 /** bh_edge_channel_number(): a number that no channel had before. */
