@@ -377,6 +377,7 @@ def test_a_flood_of_clients_takes_no_memory_that_others_need():
         edge.document("policy/reads", {"quota_policies": POLICIES, "limits": ["reads"]})
         edge.put(flooded, *others)
         edge.start()
+        assert edge.ask(flooded).status == 200
         worker = edge.workers()
         statuses = []
         with edge.connect() as sock:
