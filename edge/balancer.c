@@ -45,7 +45,8 @@ tls_lack(const ngx_http_upstream_t *u)
 {
 #if (NGX_HTTP_SSL)
     const ngx_http_upstream_conf_t *conf = u->conf;
-    return conf->ssl == NULL        ? "proxy_pass https://… (or grpc_pass grpcs://…)"
+    bool encrypts = conf->ssl != NULL && conf->ssl->ctx != NULL; /* since 1.27 it may be empty */
+    return !encrypts                ? "proxy_pass https://… (or grpc_pass grpcs://…)"
            : !conf->ssl_verify      ? "proxy_ssl_verify on with proxy_ssl_trusted_certificate"
            : !conf->ssl_server_name ? "proxy_ssl_server_name on"
            : conf->ssl_name != NULL ? "no proxy_ssl_name: the record names the certificate"
