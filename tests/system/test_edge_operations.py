@@ -318,6 +318,29 @@ def test_counters_of_another_version_are_put_aside(fresh):
     held.close()
 
 
+def test_counters_of_before_an_upgrade_are_counted_on(fresh):
+    """A file that workers of before wrote: nine meters, zeros where times are now. Limits and sums go on."""
+    edge = fresh(workers=2)
+    acme = Tenant(5, "acme", endpoints=[edge.echo().endpoint], rate=1, burst=10)
+    size = 256 + 1048576 * 256
+    with open(edge.counters_file, "wb") as file:
+        file.write(struct.pack("<QIIIIQ", 0x6268636F756E7431, 1, 256, 1048576, 0, 77))
+        file.truncate(size)
+        file.seek(256 + acme.no * 256)
+        file.write(struct.pack("<IIQ9Q", acme.no, 0, time.monotonic_ns() + 7 * 10**9, *range(100, 109)))
+    edge.counters_file.chmod(0o600)
+    edge.own(edge.shm)
+    inode = edge.counters_file.stat().st_ino
+    ready(edge, acme)
+    answer = edge.ask(acme)
+    assert answer.status == 200 and limit_of(answer)[2] in (2, 3), "the bucket is kept"
+    assert wait(lambda: sum(edge.times(acme)[1]) == 1)
+    counted = edge.counters(acme)
+    assert (counted["requests"], counted["status_2xx"], counted["denied"]) == (101, 102, 105)
+    assert counted["bytes_out"] == 108 + len(answer.raw) and edge.times(acme)[0]["upstream_requests"] == 1
+    assert edge.counters_file.stat().st_ino == inode and edge.counters_file.stat().st_blocks * 512 < 1 << 20
+
+
 def put_tat(edge, tenant, value):
     with open(edge.counters_file, "r+b") as file:
         capacity, = struct.unpack("<I", (file.seek(16), file.read(4))[1])
