@@ -29,6 +29,7 @@
 #define TIMEOUT_MS 5000
 
 #define ALL_US INT64_C(5000000) /* between two looks at cells that nobody used since */
+#define OVER_S 60               /* after its end the control plane knows a window no more */
 #define WANTS_MAX 300           /* of a post, so that it stays below 64 KiB */
 #define WANT_TEXT_MAX 200
 
@@ -83,6 +84,8 @@ look_at(struct bh_quota *quota, void *arg)
     uint64_t used = atomic_load(&quota->used);
     uint64_t leased = atomic_load(&quota->leased);
     uint64_t amount = atomic_load(&quota->amount);
+    if (time(NULL) >= quota->ends_s + OVER_S) /* its cell stays for hours: nothing to ask for */
+        return true;
     if (used < memory->used) /* another quota has the cell */
         *memory = (struct memory){.used = 0};
     uint64_t ready = reserve(quota, used - memory->used);

@@ -20,6 +20,7 @@ import psutil
 import psycopg2
 import pytest
 
+import limitfix
 from pgserver import program
 from ports import Ports
 from stack import BUILD, call, wait_for
@@ -624,6 +625,23 @@ def test_a_change_is_acknowledged_at_once(node):
     acks = lambda: sum(1 for method, _, _ in node.wire.requests if method == "PUT")
     before = acks()
     wait_for(lambda: acks() >= before + 2, 13, "acknowledged every 5 s without news")
+
+
+def test_a_window_that_is_over_asks_for_nothing(node):
+    """Its cell stays for two hours; with many tenants such cells would take the places of those that count."""
+    no = node.stack.psql("SELECT no FROM tenant WHERE id = 'acme'", database="bulkhead")[0][0]
+    hour = int(time.time()) // 3600 * 3600
+    file = f"{node.counters}.limits"
+    wait_for(lambda: os.path.exists(file), 10, "the agent made the limits file")
+    end = limitfix.PAGE + sum(capacity * size for capacity, size in limitfix.CELLS.values())
+    with open(file, "r+b") as limits:
+        for i, (name, begins) in enumerate((("over", hour - 7200), ("now", hour))):
+            cell = struct.pack("<QQQIIQQQQqqII40s", time.monotonic_ns() + 3600 * 10**9, i + 1, 1, no, 0, 9, 10, 0, 1000, begins,
+                               begins + 3600, 0, 0, name.encode())
+            os.pwrite(limits.fileno(), cell, end - 4096 + i * 128)
+    wants = lambda name: [want for _, body, _ in list(node.wire.posts) for want in body.get("wants", ()) if want["limit"] == name]
+    wait_for(lambda: wants("now"), 15, "what counts now is asked for")
+    assert not wants("over")
 
 
 def test_requests_in_flight_of_a_tenant_that_moves_are_told(node):
