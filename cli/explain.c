@@ -68,7 +68,7 @@ print_policy(const json_t *report)
 int
 bh_cmd_explain_policy(struct bh_cli *cli)
 {
-    json_t *report;
+    json_t *report = NULL;
     int code = ask(cli, NULL, NULL, &report);
 
     if (code != 0)
@@ -137,7 +137,7 @@ int
 bh_cmd_explain_limit(struct bh_cli *cli)
 {
     bool asked = cli->arg_count > 1;
-    json_t *report;
+    json_t *report = NULL;
     int code;
 
     if (cli->arg_count == 2)
@@ -241,7 +241,7 @@ print_request(struct bh_arena *arena, const json_t *report)
 int
 bh_cmd_explain_route(struct bh_cli *cli)
 {
-    json_t *report;
+    json_t *report = NULL;
     int code = ask(cli, cli->args[1], cli->args[2], &report);
 
     if (code != 0)

@@ -120,7 +120,8 @@ bh_list_path(struct bh_cli *cli, const char *path, uint64_t options, const char 
     bh_buf_init_arena(&buf, cli->arena, PATH_BYTES_MAX);
     bh_buf_printf(&buf, "%s?limit=%ld", path, limit);
     for (unsigned option = 0; option < BH_OPT_COUNT; option++) {
-        if ((options & UINT64_C(1) << option) == 0 || option == BH_OPT_LIMIT || cli->options[option] == NULL)
+        if ((options & UINT64_C(1) << option) == 0 || option == BH_OPT_LIMIT ||
+            cli->options[option] == NULL)
             continue;
         bh_buf_printf(&buf, "&%s=", bh_option_rows[option].word);
         add_escaped(&buf, cli->options[option]);

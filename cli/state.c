@@ -139,7 +139,8 @@ read_port(const struct bh_port_row *row, long *ret_port, struct bh_error *err)
     const char *text = variable(name);
     uint64_t port = (uint64_t)row->fallback;
 
-    if (text != NULL && (!bh_str_uint(bh_str_of(text), 65535, &port) || (port == 0 && row->fallback != 0)))
+    if (text != NULL &&
+        (!bh_str_uint(bh_str_of(text), 65535, &port) || (port == 0 && row->fallback != 0)))
         return bh_fail(err, BH_E_CONFIG,
             "the environment variable %s must be a whole number from 1 to 65535", name);
     *ret_port = (long)port;

@@ -33,7 +33,7 @@ void bh_param_time(struct bh_request *request, const char *name, int64_t *time_u
 struct bh_shown;
 
 /** bh_shown_write(request, reply, rows, count, more): a page of rows that are JSON already. */
-void bh_shown_write(struct bh_request *request, struct bh_reply *reply,
-    const struct bh_shown *rows, size_t count, bool more);
+void bh_shown_write(struct bh_request *request, struct bh_reply *reply, const struct bh_shown *rows,
+    size_t count, bool more);
 
 #endif

@@ -63,7 +63,7 @@ bh_feed_document_append(struct bh_db *db, const struct bh_feed_document *documen
 #define STATE "CASE WHEN t.state IN ('suspended', 'moving') THEN t.state ELSE 'active' END"
 #define RECORD                                                                                     \
     "CASE WHEN " SERVED " THEN jsonb_build_object('id', t.id, 'uid', t.uid,"                       \
-    " 'epoch', t.epoch, 'state', " STATE ", 'tier', t.tier, 'rate', t.rate, 'burst', t.burst,"      \
+    " 'epoch', t.epoch, 'state', " STATE ", 'tier', t.tier, 'rate', t.rate, 'burst', t.burst,"     \
     " 'share', 1000, 'server', t.server, 'database', t.database, 'endpoints',"                     \
     " CASE WHEN t.endpoints = '[]' THEN to_jsonb(c.endpoints) ELSE t.endpoints END,"               \
     " 'cell', t.cell, 'policy', CASE WHEN t.edge = '{}' THEN t.tier ELSE 't' || t.no END)"         \

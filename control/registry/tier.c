@@ -172,7 +172,7 @@ check_tenants(struct bh_db *db, const char *name, struct bh_error *err)
     enum bh_code code = BH_OK;
     for (int i = 0; code == BH_OK && i < PQntuples(r); i++)
         if (check_policy(PQgetvalue(r, i, 1), &why) != BH_OK) {
-            code = bh_fail(err, BH_E_CONFLICT,
+            bh_fail(err, BH_E_CONFLICT,
                 "tenant %s of this tier would have a policy that is wrong: %s %s",
                 PQgetvalue(r, i, 0), why.pointer[0] ? why.pointer : "it", why.detail);
             code = bh_hint(

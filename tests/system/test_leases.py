@@ -87,6 +87,18 @@ def test_two_edges_never_hold_more_than_the_quota(plant, tenant):
     assert sum(held.values()) == AMOUNT  # all of it can be used
 
 
+def test_one_post_for_many_quotas(plant, tenant):
+    """Each answered once, in a post that asks for one of them twice."""
+    known(plant, "edge-1")
+    hour = today(hour=datetime.datetime.now(datetime.timezone.utc).hour)
+    wants = [{"no": tenant["no"], "limit": limit, "window_start": start, "used": 0, "want": 2} for limit, start in (
+        ("daily", today()), ("hourly", hour), ("nowhere", today()), ("daily", today()), ('"; --\\', today()))]
+    status, answer = plant.main.call("POST", "/v1/leases", {"source": "edge-1", "wants": wants}, AGENT)
+    assert status == 200
+    assert {lease["limit"]: lease["granted"] for lease in answer["leases"]} == {"daily": 63, "hourly": 2}
+    assert len(answer["leases"]) == 2
+
+
 def test_askers_at_once_get_no_unit_twice(plant, tenant):
     known(plant, "edge-1", "edge-2")
     held, faults = {}, []
