@@ -92,7 +92,7 @@ def test_one_post_for_many_quotas(plant, tenant):
     known(plant, "edge-1")
     hour = today(hour=datetime.datetime.now(datetime.timezone.utc).hour)
     wants = [{"no": tenant["no"], "limit": limit, "window_start": start, "used": 0, "want": 2} for limit, start in (
-        ("daily", today()), ("hourly", hour), ("nowhere", today()), ("daily", today()), ('"; --\\', today()))]
+        ("daily", today()), ("hourly", hour), ("nowhere", today()), ("daily", today()), ('";--\\', today()))]
     status, answer = plant.main.call("POST", "/v1/leases", {"source": "edge-1", "wants": wants}, AGENT)
     assert status == 200
     assert {lease["limit"]: lease["granted"] for lease in answer["leases"]} == {"daily": 63, "hourly": 2}
