@@ -30,7 +30,7 @@ class Authority:
         self.pem = self.certificate.public_bytes(PEM).decode()
 
     def _build(self, subject, key, names, days=90, ca=True):
-        now = datetime.datetime.utcnow()
+        now = datetime.datetime.now(datetime.timezone.utc)
         builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(self.name).public_key(key.public_key())
                    .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=100))
                    .not_valid_after(now + datetime.timedelta(days=days))
