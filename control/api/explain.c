@@ -149,7 +149,11 @@ judge_tenant(const struct layers *layers, struct verdict *ret)
     *ret = (struct verdict){"refused", BH_E_MAINTENANCE, 503, "the tenant is in maintenance"};
     if (state == BH_TENANT_SUSPENDED)
         *ret = (struct verdict){"refused", BH_E_TENANT_SUSPENDED, 423, "the tenant is suspended"};
-    else if (state != BH_TENANT_ACTIVE)
+    else if (state == BH_TENANT_MOVING && !layers->policy.maintenance)
+        *ret = (struct verdict){"refused", BH_E_NOT_READY, 503,
+            "the tenant is being moved: requests wait for that, and are refused where it takes too "
+            "long"};
+    else if (state != BH_TENANT_ACTIVE && state != BH_TENANT_MOVING)
         *ret = (struct verdict){
             "refused", BH_E_TENANT_UNKNOWN, 404, "the tenant is not served in its state"};
     return true;
