@@ -32,6 +32,15 @@ http {{
 """
 
 
+def tenant_id(no):
+    """As people's names do, they come in no order."""
+    return f"t{no * 2654435761 % (1 << 32):08x}"
+
+
+def host_of(no):
+    return f"{tenant_id(no)}.localhost"
+
+
 def fill(text, values):
     for name, value in values.items():
         text = text.replace("${%s}" % name, str(value))
@@ -98,7 +107,7 @@ class Nginx(Process):
     def start(self, hosts):
         parts = {"main": "", "http": "", "server": "", "location": ""}
         values = {"dir": self.dir, "port": self.port, "upstream": self.upstream, "key": PEER_KEY, "lua": PEERS,
-                  "map_size": max(4096, 2 * hosts.count), "dict_mb": 64 + hosts.count // 2000}
+                  "map_size": max(4096, 4 * hosts.count), "dict_mb": 64 + hosts.count // 2000}
         if self.name:
             words = re.split(r"# \[(\w+)\]\n", (PEERS / f"{self.name}.conf").read_text())
             parts.update(zip(words[1::2], words[2::2]))
@@ -139,8 +148,8 @@ class Hosts:
         facts = separator.join(["standard", "shared1"])
         with open(directory / "tenants.txt", "w") as table, open(directory / "hosts.map", "w") as hosts:
             for no in range(1, self.count + 1):
-                table.write(f"t{no}.localhost t{no}{separator}{facts}\n")
-                hosts.write(f"t{no}.localhost t{no};\n")
+                table.write(f"{host_of(no)} {tenant_id(no)}{separator}{facts}\n")
+                hosts.write(f"{host_of(no)} {tenant_id(no)};\n")
 
 
 class Ours(Edge):
@@ -163,7 +172,7 @@ class Ours(Edge):
         return text.replace("http {", f"http {{\n    bench_clock {file};", 1)
 
     def tenant(self, no):
-        tenant = Tenant(no, f"t{no}", endpoints=[self.upstream], policy="bench")
+        tenant = Tenant(no, tenant_id(no), endpoints=[self.upstream], policy="bench")
         tenant.uid = uuid.UUID(int=(1 << 120) + no)
         tenant.record["uid"] = str(tenant.uid)
         return tenant
@@ -176,7 +185,7 @@ class Ours(Edge):
         with tool.stdin as feed:
             for no in range(1, self.count + 1):
                 text = line.replace(str(some.uid), str(uuid.UUID(int=(1 << 120) + no)))
-                feed.write(text.replace("987654321", str(no)))
+                feed.write(text.replace(some.id, tenant_id(no)).replace(str(some.no), str(no)))
         assert tool.wait() == 0
         self.own(self.snapshot)
         self.seq = 1
@@ -192,7 +201,7 @@ class Ours(Edge):
     def issued(self, no):
         """A token of the issuer for tenant ${no}, EdDSA."""
         now = int(time.time())
-        return self.SIGNER.token({"iss": self.ISSUER, "aud": "shop", "tenant": f"t{no}", "sub": "u1", "iat": now,
+        return self.SIGNER.token({"iss": self.ISSUER, "aud": "shop", "tenant": tenant_id(no), "sub": "u1", "iat": now,
                                   "exp": now + 3600})
 
     def begin(self):
