@@ -1,7 +1,7 @@
 #include "snapshot/columns.h"
 
+#include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,15 +27,22 @@ lock_column(const struct bh_columns *columns, int column, short type)
     return fcntl(columns->fd, F_OFD_SETLK, &lock) == 0;
 }
 
+/* In the file, of a column. */
+static int
+change_range(const struct bh_columns *columns, int column, int mode)
+{
+    size_t bytes = (size_t)columns->capacity * sizeof(uint32_t);
+    off_t at = (off_t)(columns->at + (size_t)column * bytes);
+    return fallocate(columns->fd, mode | FALLOC_FL_KEEP_SIZE, at, (off_t)bytes);
+}
+
 /* With its lock held: what its last owner left counts no more. */
 static void
 clear_column(struct bh_columns *columns, int column)
 {
-    size_t bytes = (size_t)columns->capacity * sizeof(uint32_t);
-    off_t at = (off_t)(columns->at + (size_t)column * bytes);
-    if (fallocate(columns->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, (off_t)bytes) !=
-        0) { /* no tmpfs: by hand */
-        memset(columns->cells + (size_t)column * columns->capacity, 0, bytes);
+    if (change_range(columns, column, FALLOC_FL_PUNCH_HOLE) != 0) { /* no tmpfs: by hand */
+        memset(columns->cells + (size_t)column * columns->capacity, 0,
+            (size_t)columns->capacity * sizeof(uint32_t));
     }
     atomic_store(&columns->owners[column], 0);
 }
@@ -56,6 +63,11 @@ bh_columns_claim(struct bh_columns *columns, const char *what, struct bh_error *
             continue;
         }
         clear_column(columns, column);
+        if (columns->reserved && change_range(columns, column, 0) != 0 && errno != EOPNOTSUPP) {
+            (void)lock_column(columns, column, F_UNLCK);
+            return bh_fail(
+                err, BH_E_UNAVAILABLE, "no memory for a column of %s: %s", what, strerror(errno));
+        }
         atomic_store(&columns->owners[column], (uint32_t)getpid());
         raise_used(columns, (uint32_t)column + 1);
         columns->mine = column;

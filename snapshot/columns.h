@@ -9,6 +9,7 @@
 #define BH_SNAPSHOT_COLUMNS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,7 +26,9 @@ struct bh_columns {
     size_t at;               /* where they begin in the file */
     uint32_t capacity;       /* counts in a column */
     int fd;
-    int mine; /* -1: none */
+    int mine;      /* -1: none */
+    bool reserved; /* a column's memory is there before it is used: to touch what a full tmpfs has
+                      no room for is SIGBUS */
 };
 
 /**

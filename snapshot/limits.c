@@ -1,5 +1,7 @@
 #include "snapshot/limits.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -90,6 +92,7 @@ lay_out(struct bh_limits *limits)
     limits->touched = (_Atomic uint64_t *)(void *)((char *)limits->map + BH_LIMITS_AT_TOUCHED);
     limits->columns =
         bh_columns_of(limits->map, limits->fd, BH_LIMITS_AT_COLUMNS, BH_LIMITS_CROWDS);
+    limits->columns.reserved = true;
     limits->tenants = part(limits, BH_LIMITS_AT_TENANTS, BH_LIMITS_CELL, BH_LIMITS_TENANTS);
     limits->clients = part(limits, BH_LIMITS_AT_CLIENTS, BH_LIMITS_CELL, BH_LIMITS_CLIENTS);
     limits->crowds = part(limits, BH_LIMITS_AT_CROWDS, BH_LIMITS_CELL, BH_LIMITS_CROWDS);
@@ -99,6 +102,17 @@ lay_out(struct bh_limits *limits)
     limits->clients.fair = true;
     limits->crowds.fair = true;
     limits->crowds.busy = crowd_busy;
+}
+
+/* What everybody touches; the cells see to it themselves. */
+static enum bh_code
+reserve_head(const struct bh_limits *limits, const char *path, struct bh_error *err)
+{
+    if (fallocate(limits->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)BH_LIMITS_AT_TENANTS) != 0 &&
+        errno != EOPNOTSUPP) {
+        return bh_fail(err, BH_E_UNAVAILABLE, "no memory for limits %s: %s", path, strerror(errno));
+    }
+    return BH_OK;
 }
 
 enum bh_code
@@ -121,7 +135,10 @@ bh_limits_open(
         return code;
     }
     lay_out(limits);
-    code = claim ? bh_columns_claim(&limits->columns, "concurrent requests", err) : BH_OK;
+    code = reserve_head(limits, path, err);
+    if (code == BH_OK && claim) {
+        code = bh_columns_claim(&limits->columns, "concurrent requests", err);
+    }
     if (code != BH_OK) {
         bh_limits_close(limits, true);
         return code;

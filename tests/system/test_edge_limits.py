@@ -374,7 +374,7 @@ def test_a_flood_of_clients_takes_no_memory_that_others_need():
         flooded, others = Tenant(1, "flooded", endpoints=[app.endpoint], policy="reads"), [
             Tenant(no, f"t{no}", endpoints=[app.endpoint]) for no in range(1000, 60000, 1000)]
         edge.write_keyring()
-        edge.document("policy/reads", {"quota_policies": POLICIES, "limits": ["reads"]})
+        edge.document("policy/reads", {"quota_policies": POLICIES, "limits": ["reads", "each"]})
         edge.put(flooded, *others)
         edge.start()
         assert edge.ask(flooded).status == 200
