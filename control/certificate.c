@@ -88,9 +88,13 @@ static enum bh_code
 check_one(X509 *certificate, int64_t now_s, struct bh_error *err)
 {
     time_t now = (time_t)now_s;
-    if (X509_cmp_time(X509_get0_notBefore(certificate), &now) > 0)
+    int begun = X509_cmp_time(X509_get0_notBefore(certificate), &now);
+    int ended = X509_cmp_time(X509_get0_notAfter(certificate), &now);
+    if (begun == 0 || ended == 0) /* never means equal */
+        return bad_chain(err, "holds a certificate whose dates cannot be read");
+    if (begun > 0)
         return bad_chain(err, "holds a certificate that is not valid yet");
-    if (X509_cmp_time(X509_get0_notAfter(certificate), &now) < 0)
+    if (ended < 0)
         return bad_chain(err, "holds a certificate that has expired");
     return is_weak(certificate) ? bad_chain(err, "holds a certificate with a weak key or signature")
                                 : BH_OK;

@@ -137,6 +137,9 @@ def refusals(authority, domain):
     old_chain, old_key = old.issue(domain)
     sha1 = rsa.generate_private_key(65537, 2048)
     weak = authority._build(x509.Name([]), sha1, [domain], ca=False).sign(authority.key, hashes.SHA1()).public_bytes(PEM).decode()
+    der = x509.load_pem_x509_certificate(chain.encode()).public_bytes(DER)
+    at = der.index(b"\x17\x0d", der.index(b"\x17\x0d") + 2)  # the second UTCTime
+    undated = ssl.DER_cert_to_PEM_cert(der[:at + 6] + b"x" + der[at + 7:])
     client = (authority._build(x509.Name([]), key, [domain], ca=False)
               .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
               .sign(authority.key, hashes.SHA256()).public_bytes(PEM).decode())
@@ -151,6 +154,7 @@ def refusals(authority, domain):
         "another's issuer": (single + stranger.pem, good, "/chain", "in order"),
         "expired": (expired, text_of(expired_key), "/chain", "expired"),
         "an expired issuer": (old_chain, text_of(old_key), "/chain", "expired"),
+        "a date that is none": (undated, good, "/chain", "cannot be read"),
         "another name": (other_chain, text_of(other_key), "/chain", "does not cover"),
         "the name as subject only": (*map(lambda x: x if isinstance(x, str) else text_of(x), authority.issue(common_name=domain)),
                                      "/chain", "does not cover"),
