@@ -17,7 +17,7 @@ ROUTES = [{"path": "/admin/**", "roles": ["admin", "owner"]}, {"path": "/write/*
           {"path": "/open/**", "anonymous": True}]
 
 
-def eventually(check, seconds=5):
+def eventually(check, seconds=15):
     deadline = time.monotonic() + seconds
     while not check():
         if time.monotonic() > deadline:
@@ -426,7 +426,7 @@ def test_what_one_worker_verified_all_know(signers):
             assert passed(show(edge, token))[0]["x-bulkhead-token"] == first, "the same token: found, not minted anew"
         old = edge.workers()
         os.kill(edge.process.pid, signal.SIGHUP)
-        assert eventually(lambda: edge.workers() and not set(old) & set(edge.workers()))
+        assert eventually(lambda: edge.workers() and not set(old) & set(edge.workers()), 30)
         assert passed(show(edge, token))[0]["x-bulkhead-token"] == first
         edge.document("issuer/corp", issuer_document(signers["ES256"]))
         worker, = edge.workers()
