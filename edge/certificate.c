@@ -193,11 +193,11 @@ find_document(const char *wildcard, struct bh_str domain, ngx_log_t *log)
 }
 
 const struct bh_edge_certificate *
-bh_edge_certificate_find(struct bh_str name, ngx_log_t *log)
+bh_edge_certificate_find(struct bh_str name, bool wildcards, ngx_log_t *log)
 {
     struct bh_str label, rest;
     struct bh_edge_certificate *found = find_document("", name, log);
-    if (found == NULL && bh_str_cut(name, '.', &label, &rest)) {
+    if (found == NULL && wildcards && bh_str_cut(name, '.', &label, &rest)) {
         found = find_document("*.", rest, log);
     }
     return found;

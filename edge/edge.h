@@ -328,12 +328,13 @@ struct bh_edge_certificate {
 };
 
 /**
- * bh_edge_certificate_find(name, log):
- * The certificate for the host ${name} (lower case), of its own document or of the wildcard one
- * level up; between begin and end.  NULL where there is none; not usable where its document is
+ * bh_edge_certificate_find(name, wildcards, log):
+ * The certificate for the host ${name} (lower case), of its own document or, with ${wildcards}, of
+ * the wildcard one level up; between begin and end.  NULL where there is none; not usable where its document is
  * broken (logged once).  Borrowed until the next call.
  */
-const struct bh_edge_certificate *bh_edge_certificate_find(struct bh_str name, ngx_log_t *log);
+const struct bh_edge_certificate *bh_edge_certificate_find(
+    struct bh_str name, bool wildcards, ngx_log_t *log);
 
 /** bh_edge_certificates_wipe(): forget all, with their private keys. */
 void bh_edge_certificates_wipe(void);

@@ -81,7 +81,9 @@ look_up(const struct context *context, const struct bh_sni *sni, ngx_log_t *log,
         return ours ? CONFIGURED : UNUSABLE;
     }
     bh_edge_look(context->main, log);
-    const struct bh_edge_certificate *found = bh_edge_certificate_find(text_of(sni), log);
+    /* A tenant's domain may be a sibling of the base domain, and its wildcard cover both. */
+    bool base = bh_str_eq(text_of(sni), base_of(context->main));
+    const struct bh_edge_certificate *found = bh_edge_certificate_find(text_of(sni), !base, log);
     bh_snapshot_end(bh_edge.snapshot);
     if (found == NULL) {
         return ours ? CONFIGURED : UNKNOWN;

@@ -52,6 +52,20 @@ def test_the_base_domain_gets_the_configured_one(edge, name):
     assert shown(edge, name) == edge.base_serial
 
 
+def test_no_tenants_wildcard_covers_the_base_domain():
+    """The base domain of a platform and a tenant's domain may be siblings: what lies under both is nobody's to show."""
+    edge = tlsfix.start({"acme": ["shop.corp.example"]}, edit=lambda text: text.replace(
+        "bulkhead_base_domain localhost;", "bulkhead_base_domain apps.corp.example;"))
+    try:
+        wildcard = tlsfix.put(edge, "*.corp.example")
+        assert shown(edge, "shop.corp.example") == wildcard
+        for name in ("apps.corp.example", "acme.apps.corp.example"):
+            with connect(edge, name, tlsfix.context(edge, verify=False)) as connection:
+                assert tlsfix.serial(connection) == edge.base_serial, name
+    finally:
+        edge.stop()
+
+
 def test_a_client_that_names_nothing_gets_the_configured_one(edge):
     assert shown(edge, None) == edge.base_serial
 
