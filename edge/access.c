@@ -56,6 +56,8 @@ has_word(struct bh_str words, struct bh_str word)
     return bh_str_eq(rest, word);
 }
 
+static const char *word_reason(ngx_http_request_t *r, const char *format, ...) BH_PRINTF(2, 3);
+
 static const char *
 word_reason(ngx_http_request_t *r, const char *format, ...)
 {
