@@ -3,6 +3,7 @@
 
 #include "core/buf.h"
 #include "core/cookie.h"
+#include "core/host.h"
 
 static bool
 confine(ngx_http_request_t *r, ngx_str_t *value, struct bh_str host, struct bh_str prefix)
@@ -26,13 +27,24 @@ confine(ngx_http_request_t *r, ngx_str_t *value, struct bh_str host, struct bh_s
     return bh_buf_ok(&out);
 }
 
+/*
+ * The host that cookies may have as their Domain, which takes in all names below it; empty: none.
+ * Below the base domain, and below a custom domain that the base domain lies under, are others.
+ */
+static struct bh_str
+own_host(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
+{
+    struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
+    struct bh_str base = {(const char *)conf->base_domain.data, conf->base_domain.len};
+    struct bh_str host = {(const char *)r->headers_in.server.data, r->headers_in.server.len};
+    return ctx->by_host && !bh_host_under(base, host) ? host : BH_STR("");
+}
+
 bool
 bh_edge_cookies(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
 {
     struct bh_str prefix = {(const char *)ctx->prefix.data, ctx->prefix.len};
-    /* On the base domain itself any Domain would reach the tenants under it. */
-    struct bh_str host = {
-        (const char *)r->headers_in.server.data, ctx->by_host ? r->headers_in.server.len : 0};
+    struct bh_str host = own_host(r, ctx);
     for (ngx_list_part_t *part = &r->headers_out.headers.part; part != NULL; part = part->next) {
         ngx_table_elt_t *headers = part->elts;
         for (ngx_uint_t i = 0; i < part->nelts; i++) {

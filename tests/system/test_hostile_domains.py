@@ -10,6 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import nginxversion  # noqa: E402
 import test_hostile as base  # noqa: E402
 import test_hostile_sources as sources  # noqa: E402
+from edgefix import Edge, Tenant  # noqa: E402
 from test_hostile_sources import CONFLICT, MALFORMED, UNKNOWN, X, send  # noqa: E402
 
 DOMAINS = {"acme": ["shop.example", "xn--mnchen-3ya.example", "a.b.c.d.example.co.uk", "1.acme-2.example"],
@@ -126,6 +127,23 @@ COOKIES = {  # what acme's application says on shop.example → what its user ge
 def test_cookies_stay_on_the_domain(edge, said):
     answer = edge.get("SHOP.example.", "/answer?" + urllib.parse.urlencode([("Set-Cookie", said)]), edge.good["acme"])
     assert answer.status == 200 and answer.all("Set-Cookie") == [COOKIES[said]]
+
+
+def test_cookies_of_a_domain_above_the_base_domain_stay_on_it():
+    """A cookie with a Domain goes to all names below: here to every other tenant."""
+    edge = Edge(workers=1, base_domain="apps.corp.example")
+    try:
+        tenant = Tenant(1, "acme", endpoints=[edge.echo().endpoint], domains=["corp.example", "shop.example"])
+        edge.write_keyring()
+        edge.put(tenant)
+        edge.start()
+        get = lambda host: edge.get(host, "/answer?" + urllib.parse.urlencode([("Set-Cookie", f"a=b; Domain={host}; Secure")]),
+                                    edge.bearer(tenant)).all("Set-Cookie")
+        assert get("corp.example") == ["a=b; Secure"]
+        assert get("shop.example") == ["a=b; Domain=shop.example; Secure"]
+        assert get("acme.apps.corp.example") == ["a=b; Domain=acme.apps.corp.example; Secure"]
+    finally:
+        edge.stop()
 
 
 def test_a_domain_that_moves_leads_to_its_new_tenant_at_once(edge):
