@@ -33,7 +33,7 @@ struct bh_port_kind {
     const char *variable;    /* "edge_port": placeholder and member of settings.json */
     const char *flag;        /* "--edge-port" */
     const char *environment; /* "BULKHEAD_EDGE_PORT" */
-    uint16_t standard; /* 0: off unless asked for */
+    uint16_t standard;       /* 0: off unless asked for */
 };
 extern const struct bh_port_kind bh_port_kinds[BH_PORT_COUNT];
 

@@ -62,7 +62,8 @@ read_endpoints(struct daemon *d, struct bh_error *err)
     for (char *word = strtok_r(d->endpoint_text, " ", &state); word != NULL;
          word = strtok_r(NULL, " ", &state)) {
         if (count == BH_ENDPOINTS_MAX)
-            return bh_fail(err, BH_E_CONFIG, "--endpoints has more than %d words", BH_ENDPOINTS_MAX);
+            return bh_fail(
+                err, BH_E_CONFIG, "--endpoints has more than %d words", BH_ENDPOINTS_MAX);
         struct bh_endpoint endpoint;
         BH_TRY(bh_endpoint_parse(bh_str_of(word), &endpoint, err));
         d->endpoints[count++] = word;

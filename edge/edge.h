@@ -187,7 +187,7 @@ struct bh_edge_state {
     uint64_t txn;                 /* of the snapshot when it was looked at last */
     uint64_t generation; /* rises when another snapshot file was opened, or the feed began anew:
                           * numbers of names and versions are void */
-    struct bh_mac *mac; /* scratch; rekeyed by each user */
+    struct bh_mac *mac;  /* scratch; rekeyed by each user */
     char install[BH_UID_TEXT]; /* the audience of user tokens */
 };
 
@@ -330,8 +330,8 @@ struct bh_edge_certificate {
 /**
  * bh_edge_certificate_find(name, wildcards, log):
  * The certificate for the host ${name} (lower case), of its own document or, with ${wildcards}, of
- * the wildcard one level up; between begin and end.  NULL where there is none; not usable where its document is
- * broken (logged once).  Borrowed until the next call.
+ * the wildcard one level up; between begin and end.  NULL where there is none; not usable where its
+ * document is broken (logged once).  Borrowed until the next call.
  */
 const struct bh_edge_certificate *bh_edge_certificate_find(
     struct bh_str name, bool wildcards, ngx_log_t *log);

@@ -45,7 +45,8 @@ check_doc(const struct bh_tenant_doc *doc, struct bh_arena *arena)
 
     MUST(bh_tenant_id_check(doc->id, NULL) == BH_OK);
     MUST(doc->rate >= 1 && doc->rate <= 1000000 && doc->burst >= 1 && doc->burst <= 1000000);
-    MUST(bh_utf8_valid(doc->name) && doc->name.len <= 800 && bh_tier_name_check(doc->tier, NULL) == BH_OK);
+    MUST(bh_utf8_valid(doc->name) && doc->name.len <= 800 &&
+         bh_tier_name_check(doc->tier, NULL) == BH_OK);
     bh_buf_init_arena(&text, arena, 1 << 16);
     write_doc(&text, doc);
     MUST(bh_json_parse(bh_buf_str(&text), BH_JSON_DEPTH, arena, &value, NULL) == BH_OK);

@@ -11,7 +11,7 @@
 #define ROW "{\"kid\":\"main.1\",\"key\":\"" KEY "\",\"not_before\":1,\"not_after\":9}"
 #define SERVER(rows) "{\"name\":\"main\",\"uid\":\"" UID "\",\"keys\":[" rows "]}"
 #define CELL_KEYS(hash, seal)                                                                      \
-    "{\"install\":\"" UID "\",\"cell\":\"" UID "\",\"hash_key\":" hash ",\"seal_key\":" seal         \
+    "{\"install\":\"" UID "\",\"cell\":\"" UID "\",\"hash_key\":" hash ",\"seal_key\":" seal       \
     ",\"user_keys\":[],\"servers\":[]}"
 #define RING(users, servers)                                                                       \
     "{\"install\":\"" UID "\",\"cell\":\"" UID "\",\"user_keys\":[" users                          \

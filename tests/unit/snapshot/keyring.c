@@ -18,9 +18,9 @@
     "install 01890a5d-ac96-774b-bcce-b302099a8057\ncell 01890a5d-ac96-774b-bcce-b302099a8058\n"
 #define CELL_KEYS "hash " HEX "\nseal " HEX "\n"
 #define GOOD                                                                                       \
-    HEAD CELL_KEYS "user 1 " HEX " 100 200\nuser 2 " HEX " 150 300\n"                                        \
-         "server main main.1 " HEX " 100 200\nserver main main.2 " HEX " 150 300\n"                \
-         "server big big.1 " HEX " 0 9\n"
+    HEAD CELL_KEYS "user 1 " HEX " 100 200\nuser 2 " HEX " 150 300\n"                              \
+                   "server main main.1 " HEX " 100 200\nserver main main.2 " HEX " 150 300\n"      \
+                   "server big big.1 " HEX " 0 9\n"
 
 static void
 test_round_trip(void **state)
