@@ -210,11 +210,15 @@ void bh_edge_look(struct bh_edge_main *conf, ngx_log_t *log);
 static inline uint32_t
 bh_edge_hash(struct bh_str text)
 {
-    uint32_t hash = 2166136261U; /* FNV-1a */
-    for (size_t i = 0; i < text.len; i++) {
-        hash = (hash ^ (u_char)text.data[i]) * 16777619U;
+    uint64_t hash = text.len;
+    for (size_t at = 0; at < text.len; at += sizeof(uint64_t)) {
+        uint64_t word = 0;
+        size_t left = text.len - at;
+        memcpy(&word, text.data + at, left < sizeof(word) ? left : sizeof(word));
+        hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+        hash ^= hash >> 32;
     }
-    return hash ^ hash >> 15;
+    return (uint32_t)hash;
 }
 
 /** bh_edge_name(kind, number): interned text, kept for the worker's life; between begin and end. */
