@@ -17,7 +17,7 @@
 #define LOOK_MS 250
 #define SWEEP_TURNS 240 /* of looks: a minute */
 #define PATIENCE_MS 10000
-#define STOP_S 25
+#define STOP_S 15
 
 struct bh_issuers {
     struct bh_issuers_config config;
@@ -60,12 +60,15 @@ fetch(struct bh_issuers *issuers, const struct bh_issuer_due *due, struct bh_are
     const struct bh_jwks_source source = {.issuer = due->issuer,
         .jwks_url = due->jwks_url,
         .ca_file = issuers->config.ca_file,
-        .private_allowed = issuers->config.private_allowed};
+        .private_allowed = issuers->config.private_allowed,
+        .stopping = &issuers->stopping};
     if (bh_jwks_fetch(&source, arena, &answer, &why) == BH_OK) {
         if (due->failed_before)
             bh_log("issuers", "issuer %s: its keys were fetched again", due->name);
         return tell(issuers, due, &answer, NULL, err);
     }
+    if (atomic_load(&issuers->stopping))
+        return BH_OK; /* it was not the issuer's fault; the claim runs out */
     if (!due->failed_before)
         bh_log("issuers",
             "issuer %s: its keys cannot be fetched, the last good ones stay, it is tried again; see "

@@ -19,8 +19,8 @@ struct bh_issuers_config {
 
 struct bh_issuers;
 
-/** bh_issuers_start(config, ret_issuers, err) / bh_issuers_stop(issuers): stop waits for a fetch to
- * end, at most 25 s; NULL is fine. */
+/** bh_issuers_start(config, ret_issuers, err) / bh_issuers_stop(issuers): stop ends a fetch
+ * that runs; NULL is fine. */
 enum bh_code bh_issuers_start(const struct bh_issuers_config *config,
     struct bh_issuers **ret_issuers, struct bh_error *err) BH_MUSTCHECK;
 void bh_issuers_stop(struct bh_issuers *issuers);

@@ -219,6 +219,19 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
+/* Called at least once a second. */
+static int
+go_on(void *arg, curl_off_t to_get, curl_off_t got, curl_off_t to_send, curl_off_t sent)
+{
+    const struct transfer *transfer = arg;
+    const _Atomic bool *stopping = transfer->source->stopping;
+    (void)to_get;
+    (void)got;
+    (void)to_send;
+    (void)sent;
+    return stopping != NULL && atomic_load(stopping);
+}
+
 static void
 set_options(CURL *curl, const char *url, struct transfer *transfer)
 {
@@ -234,6 +247,9 @@ set_options(CURL *curl, const char *url, struct transfer *transfer)
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
     if (transfer->source->ca_file != NULL)
         curl_easy_setopt(curl, CURLOPT_CAINFO, transfer->source->ca_file);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, go_on);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
     curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, transfer);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);

@@ -9,6 +9,7 @@
 #ifndef BH_ENGINE_JWKS_FETCH_H
 #define BH_ENGINE_JWKS_FETCH_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,10 +23,11 @@
 #define BH_JWKS_FRESH_S 3600 /* where the answer says nothing */
 
 struct bh_jwks_source {
-    const char *issuer;   /* discovered at <issuer>/.well-known/openid-configuration */
-    const char *jwks_url; /* NULL: discover it */
-    const char *ca_file;  /* PEM; NULL: the system's */
-    bool private_allowed; /* networks that are not public */
+    const char *issuer;           /* discovered at <issuer>/.well-known/openid-configuration */
+    const char *jwks_url;         /* NULL: discover it */
+    const char *ca_file;          /* PEM; NULL: the system's */
+    bool private_allowed;         /* networks that are not public */
+    const _Atomic bool *stopping; /* once true, the fetch ends soon; NULL: it is never stopped */
 };
 
 struct bh_jwks_answer {

@@ -7,6 +7,7 @@ import ipaddress
 import itertools
 import json
 import re
+import socket
 import ssl
 import subprocess
 import threading
@@ -380,16 +381,19 @@ def test_the_certificate_of_an_issuer_is_verified(api, registry, name, keys):
         issuer.stop()
 
 
-def other_address():
-    """An address of this machine that is not loopback, or None."""
-    import socket
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        try:
-            s.connect(("192.0.2.1", 9))
-            address = s.getsockname()[0]
-        except OSError:
-            return None
-    return None if address.startswith("127.") else address
+def test_a_fetch_that_hangs_delays_no_stop(api, name):
+    port = PORTS.take()
+    with socket.create_server(("127.0.0.1", port)) as deaf:
+        assert api.call("PUT", f"/v1/issuers/{name}", {"issuer": f"http://127.0.0.1:{port}", "audiences": ["a"]}).status == 201
+        deaf.settimeout(10)
+        client, _ = deaf.accept()
+        started = time.monotonic()
+        assert api.stop() == 0
+        assert time.monotonic() - started < 6
+        client.close()
+    api.start()
+    assert api.call("GET", f"/v1/issuers/{name}").json()["status"]["error"] is None
+    assert api.call("DELETE", f"/v1/issuers/{name}").status == 204
 
 
 @pytest.mark.parametrize("host", ["10.255.255.1", "172.16.0.1", "192.168.255.254", "169.254.169.254", "100.64.0.1", "0.0.0.0",

@@ -10,7 +10,8 @@ import time
 
 import jwtfix
 import pytest
-from edgefix import Edge, Tenant, decode
+from edgefix import Echo, Edge, Tenant, decode
+from ports import Ports
 
 ISS = "https://id.example"
 ROUTES = [{"path": "/admin/**", "roles": ["admin", "owner"]}, {"path": "/write/**", "scopes": ["orders.write"]},
@@ -535,3 +536,32 @@ def test_the_same_junk_again_costs_no_signature(edge, signers):
     assert all(answer.code == "token-invalid" for answer in answers)
     assert any("a moment ago" in answer.json()["detail"] for answer in answers)
     assert "a moment ago" not in show(edge, signers["RS256"].token(claims())[:-8] + "BBBBBBBB").json()["detail"]
+
+
+# ---- an edge that only observes ----
+
+def test_an_observer_leaves_credentials_where_they_are(signers):
+    ports = Ports()
+    port = ports.take()  # of the team's own application, behind the team's own upstream
+    edge = Edge(workers=1, edit=lambda text: text.replace("bulkhead on;", "bulkhead observe;").replace(
+        "proxy_pass https://bulkhead;", f"proxy_pass http://127.0.0.1:{port};"))
+    try:
+        edge.echoes.append(Echo(("127.0.0.1", port)))
+        tenant = Tenant(1, "acme", endpoints=["127.0.0.1:1"], policy="people")
+        edge.acme = tenant
+        edge.write_keyring()
+        edge.document("issuer/corp", issuer_document(*signers.values()))
+        edge.document("policy/people", {"issuers": ["corp"], "routes": ROUTES})
+        edge.put(tenant)
+        key, _ = make_key(edge, tenant, "machine1")
+        edge.start()
+        good = signers["ES256"].token(claims())
+        for headers in ([f"Authorization: Bearer {good}"], [f"X-API-Key: {key}"], [f"Authorization: Bearer {good}x"],
+                        ["X-API-Key: bhk_wrong"], [f"X-API-Key: {key}", f"Authorization: Bearer {good}"]):
+            answer = edge.get("acme.localhost", "/orders", *headers)
+            told = [": ".join(pair) for pair in answer.json()["headers"]]
+            assert answer.status == 200 and all(header in told for header in headers), (headers, answer)
+            assert not any(line.lower().startswith("x-bulkhead-") for line in told)
+    finally:
+        edge.stop()
+        ports.release()
