@@ -5,7 +5,7 @@
 
 #include "core/buf.h"
 
-#define REASON_MAX 512
+#define REASON_MAX 1400 /* all roles of a route with their longest names */
 
 static struct bh_str
 text_of(ngx_str_t text)

@@ -40,7 +40,8 @@ change_range(const struct bh_columns *columns, int column, int mode)
 static void
 clear_column(struct bh_columns *columns, int column)
 {
-    if (change_range(columns, column, FALLOC_FL_PUNCH_HOLE) != 0) { /* no tmpfs: by hand */
+    /* By hand where there is no tmpfs, or where a reader must not meet a hole. */
+    if (columns->reserved || change_range(columns, column, FALLOC_FL_PUNCH_HOLE) != 0) {
         memset(columns->cells + (size_t)column * columns->capacity, 0,
             (size_t)columns->capacity * sizeof(uint32_t));
     }
@@ -62,12 +63,12 @@ bh_columns_claim(struct bh_columns *columns, const char *what, struct bh_error *
         if (!lock_column(columns, column, F_WRLCK)) {
             continue;
         }
-        clear_column(columns, column);
         if (columns->reserved && change_range(columns, column, 0) != 0 && errno != EOPNOTSUPP) {
             (void)lock_column(columns, column, F_UNLCK);
             return bh_fail(
                 err, BH_E_UNAVAILABLE, "no memory for a column of %s: %s", what, strerror(errno));
         }
+        clear_column(columns, column);
         atomic_store(&columns->owners[column], (uint32_t)getpid());
         raise_used(columns, (uint32_t)column + 1);
         columns->mine = column;
