@@ -302,6 +302,27 @@ def test_at_saturation_workers_admit_the_tenants_own_rate_and_no_more(edge):
     assert len(crowd.admitted) >= (burst + 3 * rate) * 0.9
 
 
+def test_workers_stopped_at_work_admit_no_more(edge):
+    """What others took while one stood still must not look to it like a state of the far future."""
+    draw = random.Random(SEED + 3)
+    print("seed", SEED)
+    rate, burst = 400, 1
+    policy = {"limits": ["tight"], "quota_policies": [{"name": "tight", "requests_per_second": rate, "burst": burst}]}
+    tenants = [give(edge, 1, {}, rate=rate, burst=burst), give(edge, 2, policy)]
+    crowds = [Crowd(edge, tenant, threads=6) for tenant in tenants]
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        pid = draw.choice(edge.workers())
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(draw.uniform(0, 0.02))
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(draw.uniform(0, 0.004))
+    for crowd in crowds:
+        crowd.stop()
+        print(len(crowd.admitted), "admitted")
+        check_rate(crowd.admitted, rate, burst)
+
+
 def test_a_quota_and_its_lease_end_exactly_also_at_once(edge):
     limits = Limits(edge)
     tenant = give(edge, 1, {"limits": ["daily"], "quota_policies": [{"name": "daily", "quota": 4800, "window": "month"}]})
