@@ -550,10 +550,11 @@ enum bh_code bh_edge_credential(ngx_http_request_t *r, struct bh_edge_ctx *ctx,
 const struct bh_issuer *bh_edge_issuer(struct bh_str document, uint64_t *ret_print, ngx_log_t *log);
 
 /**
- * bh_edge_source_print(document, log):
- * The print of an issuer's or API key's document as it is now; 0 where there is none.
+ * bh_edge_source_print(document):
+ * The print of an issuer's or API key's document as it is now, read or not; 0 where there is none.
+ * Asked of every credential after every commit: it parses nothing.
  */
-uint64_t bh_edge_source_print(struct bh_str document, ngx_log_t *log);
+uint64_t bh_edge_source_print(struct bh_str document);
 
 /** bh_edge_print(body): 64 bits that differ where the text differs; never 0. */
 uint64_t bh_edge_print(struct bh_str body);

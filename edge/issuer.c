@@ -77,22 +77,32 @@ make_place(struct bh_str name, const struct bh_document *document, ngx_log_t *lo
     return place;
 }
 
+static struct place **
+slot_of(struct bh_str name)
+{
+    ngx_uint_t hash = ngx_murmur_hash2((u_char *)(uintptr_t)name.data, name.len);
+    return &places[hash & (PLACES - 1)];
+}
+
+static bool
+holds(const struct place *place, struct bh_str name, uint64_t version)
+{
+    return place != NULL && bh_str_is(name, place->name) && place->version == version &&
+           place->generation == bh_edge.generation;
+}
+
 static struct place *
 find(struct bh_str name, ngx_log_t *log)
 {
     struct bh_document document;
-    if (name.len > BH_DOCUMENT_NAME_MAX ||
-        !bh_snapshot_document(bh_edge.snapshot, name, &document)) {
+    if (!bh_snapshot_document(bh_edge.snapshot, name, &document)) {
         return NULL;
     }
-    ngx_uint_t hash = ngx_murmur_hash2((u_char *)(uintptr_t)name.data, name.len);
-    struct place **slot = &places[hash & (PLACES - 1)];
-    struct place *place = *slot;
-    if (place != NULL && bh_str_is(name, place->name) && place->version == document.version &&
-        place->generation == bh_edge.generation) {
-        return place;
+    struct place **slot = slot_of(name);
+    if (holds(*slot, name, document.version)) {
+        return *slot;
     }
-    place = make_place(name, &document, log);
+    struct place *place = make_place(name, &document, log);
     if (place == NULL) {
         return NULL;
     }
@@ -113,12 +123,12 @@ bh_edge_issuer(struct bh_str document, uint64_t *ret_print, ngx_log_t *log)
 }
 
 uint64_t
-bh_edge_source_print(struct bh_str document, ngx_log_t *log)
+bh_edge_source_print(struct bh_str document)
 {
     struct bh_document found;
-    uint64_t print = 0;
-    if (bh_str_starts(document, "issuer/")) {
-        return bh_edge_issuer(document, &print, log) == NULL ? 0 : print;
+    if (!bh_snapshot_document(bh_edge.snapshot, document, &found)) {
+        return 0;
     }
-    return bh_snapshot_document(bh_edge.snapshot, document, &found) ? bh_edge_print(found.body) : 0;
+    const struct place *place = *slot_of(document);
+    return holds(place, document, found.version) ? place->print : bh_edge_print(found.body);
 }

@@ -136,7 +136,7 @@ same(const struct entry *entry, int32_t no, struct bh_str credential)
 
 /* Is the document that vouches for it the same as it was? */
 static bool
-is_vouched(const struct bh_edge_verdict *verdict, ngx_log_t *log)
+is_vouched(const struct bh_edge_verdict *verdict)
 {
     if (verdict->source.len == 0) {
         return true;
@@ -144,14 +144,14 @@ is_vouched(const struct bh_edge_verdict *verdict, ngx_log_t *log)
     if (bh_snapshot_begin(bh_edge.snapshot, NULL) != BH_OK) {
         return false;
     }
-    bool same = bh_edge_source_print(verdict->source, log) == verdict->source_print;
+    bool same = bh_edge_source_print(verdict->source) == verdict->source_print;
     bh_snapshot_end(bh_edge.snapshot);
     return same;
 }
 
 /* While nothing is committed, no document changes. */
 static bool
-is_current(const struct bh_edge_ctx *ctx, struct entry *entry, ngx_log_t *log)
+is_current(const struct bh_edge_ctx *ctx, struct entry *entry)
 {
     if (entry->epoch != ctx->tenant.record.epoch || entry->keyring != bh_edge.keyring_generation ||
         entry->policy != ctx->tenant.policy->print || entry->verdict.until_s <= ngx_time()) {
@@ -162,18 +162,18 @@ is_current(const struct bh_edge_ctx *ctx, struct entry *entry, ngx_log_t *log)
     }
     entry->txn = ctx->txn;
     entry->generation = bh_edge.generation;
-    return is_vouched(&entry->verdict, log);
+    return is_vouched(&entry->verdict);
 }
 
 /* The entry of a credential at this tenant; one that counts no more is dropped. */
 static struct entry *
-find(const struct bh_edge_ctx *ctx, struct bh_str credential, ngx_log_t *log)
+find(const struct bh_edge_ctx *ctx, struct bh_str credential)
 {
     struct entry *entry = buckets[bucket_of(ctx->tenant.record.no, credential)];
     while (entry != NULL && !same(entry, ctx->tenant.record.no, credential)) {
         entry = entry->next;
     }
-    if (entry != NULL && !is_current(ctx, entry, log)) {
+    if (entry != NULL && !is_current(ctx, entry)) {
         drop(entry);
         return NULL;
     }
@@ -329,12 +329,12 @@ is_fresh(const struct bh_edge_ctx *ctx, const struct entry *entry)
 
 /* What another worker found out, or this one before it was replaced. */
 static struct entry *
-recall(const struct bh_edge_ctx *ctx, struct bh_str credential, ngx_log_t *log)
+recall(const struct bh_edge_ctx *ctx, struct bh_str credential)
 {
     union bh_edge_card_room room;
     struct bh_edge_card card;
     struct entry *entry = NULL;
-    if (bh_edge_card_find(ctx, credential, &room, &card) && is_vouched(&card.verdict, log)) {
+    if (bh_edge_card_find(ctx, credential, &room, &card) && is_vouched(&card.verdict)) {
         entry = insert(ctx, credential, &card.verdict);
     }
     if (entry != NULL && card.token.len <= entry->room) {
@@ -367,7 +367,7 @@ admit(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str credential,
 {
     struct bh_edge_verdict verdict = unproved(&ctx->tenant.policy->policy);
     if (credential.len > 0) {
-        *ret_entry = recall(ctx, credential, r->connection->log);
+        *ret_entry = recall(ctx, credential);
         if (*ret_entry != NULL) {
             return BH_OK;
         }
@@ -408,7 +408,7 @@ bh_edge_token(ngx_http_request_t *r, struct bh_edge_ctx *ctx, struct bh_str cred
         *ret_reason = "the credential is too long";
         return BH_E_TOKEN_INVALID;
     }
-    struct entry *entry = find(ctx, credential, r->connection->log);
+    struct entry *entry = find(ctx, credential);
     if (entry == NULL) {
         BH_TRY(admit(r, ctx, credential, &entry, ret_reason));
     }
