@@ -75,7 +75,8 @@ def keyrings():
     user = f"user 1 {HEX} 1790000000 1800000000\n"
     server = f"server main main.1 {HEX} 1790000000 1800000000\n"
     head = f"install {UID}\ncell {UID}\n"
-    for text in (head, head + user + server, head + user + user.replace(" 1 ", " 2 ") + server +
+    cell = f"hash {HEX}\nseal {HEX}\n"
+    for text in (head, head + cell + user + server, head + cell + cell, head + user + server, head + user + user.replace(" 1 ", " 2 ") + server +
                  server.replace("main.1", "main.2") + server.replace("main", "other"), user, "",
                  head + server.replace(" main ", " \0main ")):
         yield text.encode()
