@@ -45,7 +45,8 @@ tls_lack(const ngx_http_upstream_t *u)
 {
 #if (NGX_HTTP_SSL)
     const ngx_http_upstream_conf_t *conf = u->conf;
-    bool encrypts = conf->ssl != NULL && conf->ssl->ctx != NULL; /* since 1.27 it may be empty */
+    bool encrypts =
+        conf->ssl != NULL && conf->ssl->ctx != NULL; /* a newer nginx has an empty one */
     return !encrypts                ? "proxy_pass https://… (or grpc_pass grpcs://…)"
            : !conf->ssl_verify      ? "proxy_ssl_verify on with proxy_ssl_trusted_certificate"
            : !conf->ssl_server_name ? "proxy_ssl_server_name on"
