@@ -2,7 +2,7 @@
  * The edge: nginx's part of Bulkhead.  doc/contract/edge.md says what it
  * promises; this header is how its files see each other.
  *
- *   post_read  resolve.c  which tenant; strip.c takes what outsiders may not say, headers.c says what is
+ *   post_read  resolve.c  which tenant; strip.c takes, headers.c says headers
  *   preaccess  token.c    credential (credential.c), then limit.c, then headers.c injects
  *   balancer   balancer.c an address of the tenant's endpoints
  *   header     meter.c    counts the request, before a client can know that it was served
