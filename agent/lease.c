@@ -207,7 +207,11 @@ follow_file(struct lessee *lessee, struct bh_error *err)
         return BH_OK;
     bh_limits_close(lessee->limits, true);
     lessee->limits = NULL;
-    memset(lessee->memory, 0, BH_QUOTA_CELLS * sizeof(*lessee->memory));
+    /* Anew, not cleared: pages that nobody touches cost nothing. */
+    free(lessee->memory);
+    lessee->memory = calloc(BH_QUOTA_CELLS, sizeof(*lessee->memory));
+    if (lessee->memory == NULL)
+        return bh_fail(err, BH_E_NO_MEMORY, "no memory for leases");
     return bh_limits_open(counters, false, &lessee->limits, err);
 }
 
@@ -235,9 +239,7 @@ bh_lease_thread(void *arg)
     struct bh_node *node = arg;
     struct bh_error err;
     struct lessee *lessee = calloc(1, sizeof(*lessee));
-    if (lessee != NULL)
-        lessee->memory = calloc(BH_QUOTA_CELLS, sizeof(*lessee->memory));
-    if (lessee == NULL || lessee->memory == NULL ||
+    if (lessee == NULL ||
         bh_http_new(node->config.url, node->config.token, &lessee->http, &err) != BH_OK)
         abort();
     lessee->node = node;
