@@ -45,6 +45,10 @@ def documents():
 def tenant_documents():
     for text in ('{}', '{"id":"acme","name":"A","tier":"standard","limits":{"requests_per_second":1,"burst":1000000}}',
                  '{"teir":1,"limits":{"rps":1,"burst":0}}', '{"id":"Bad","name":"\\u0085","a/b~c":[]}', '[]',
+                 '{"tier":"gold","edge":{"limits":["d"],"routes":[{"path":"/a/**","limits":["d"]}]},"domains":["a.example"],'
+                 '"endpoints":["127.0.0.1:80;weight=2"]}', '{"domains":["a.example","a.example",7],"endpoints":[[]],"edge":[]}',
+                 '{"kind":"tier","name":"gold","edge":{"quota_policies":[{"name":"d","quota":5}],"limits":["d"]},"etag":1}',
+                 '{"kind":"tier","name":"t1","edge":{"limits":["x"]},"limits":{}}',
                  '{"uid":[{"x":null}],"conditions":1,"etag":""}', '{"limits":{"burst":-0,"requests_per_second":1e2}}'):
         yield text.encode()
 

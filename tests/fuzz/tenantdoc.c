@@ -1,5 +1,5 @@
 /*
- * A tenant document that is accepted is within its limits, and says the same
+ * A document of a tenant (and of a tier) that is accepted is within its limits, and says the same
  * when it is written out with all its defaults; one that is refused says where.
  */
 #include "tests/fuzz/fuzz.h"
@@ -16,7 +16,7 @@ check_issues(const struct bh_issues *issues)
         MUST(issue->pointer[0] == '\0' || issue->pointer[0] == '/');
         MUST(issue->detail[0] != '\0');
         MUST((issue->at == NULL) == (issue->kind == BH_ISSUE_MISSING) ||
-             strcmp(issue->pointer, "/id") == 0);
+             strcmp(issue->pointer, "/id") == 0 || strcmp(issue->pointer, "/name") == 0);
         count++;
     }
     MUST(count == (issues->count < BH_ISSUES_MAX ? issues->count : BH_ISSUES_MAX));
@@ -56,6 +56,37 @@ check_doc(const struct bh_tenant_doc *doc, struct bh_arena *arena)
     MUST(again.rate == doc->rate && again.burst == doc->burst);
 }
 
+/* What is written of a tree reads as the same text again. */
+static void
+check_text(const struct bh_json *value, struct bh_arena *arena)
+{
+    struct bh_json *again;
+    struct bh_buf first;
+    struct bh_buf second;
+
+    bh_buf_init_arena(&first, arena, 1 << 22);
+    bh_buf_init_arena(&second, arena, 1 << 22);
+    bh_json_write(&first, value);
+    MUST(bh_buf_ok(&first));
+    MUST(bh_json_parse(bh_buf_str(&first), BH_JSON_DEPTH, arena, &again, NULL) == BH_OK);
+    bh_json_write(&second, again);
+    MUST(bh_str_eq(bh_buf_str(&first), bh_buf_str(&second)));
+}
+
+static void
+check_tier(const struct bh_json *value, struct bh_arena *arena)
+{
+    struct bh_tier_doc doc;
+    struct bh_issues issues;
+
+    bh_issues_init(&issues, arena);
+    bh_tier_doc_read(value, (struct bh_str){NULL, 0}, &issues, &doc);
+    MUST(!issues.failed);
+    check_issues(&issues);
+    if (issues.count == 0)
+        MUST(bh_tier_name_check(doc.name, NULL) == BH_OK);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -67,7 +98,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct bh_json *value;
 
     bh_chunks_init(&chunks);
-    if (bh_json_parse(text, BH_JSON_DEPTH, &chunks.arena, &value, NULL) == BH_OK)
+    if (bh_json_parse(text, BH_JSON_DEPTH, &chunks.arena, &value, NULL) == BH_OK) {
+        check_text(value, &chunks.arena);
+        check_tier(value, &chunks.arena);
         for (size_t i = 0; i < 3; i++) {
             bh_issues_init(&issues, &chunks.arena);
             bh_tenant_doc_read(value, paths[i], &issues, &doc);
@@ -77,6 +110,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (issues.count == 0)
                 check_doc(&doc, &chunks.arena);
         }
+    }
     bh_chunks_fini(&chunks);
     return 0;
 }
