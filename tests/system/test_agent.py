@@ -447,7 +447,7 @@ class Wire:
     can put bytes of its own into the feed, cut it, or hold it back."""
 
     def __init__(self, upstream):
-        self.upstream, self.posts, self.acks, self.requests = upstream, [], [], []
+        self.upstream, self.posts, self.leases, self.acks, self.requests = upstream, [], [], [], []
         self.inject, self.muted, self.generation, self.pieces = [], False, 0, None
         outer = self
 
@@ -470,7 +470,7 @@ class Wire:
                     answer = connection.getresponse()
                     outer.requests.append((self.command, self.path, answer.status))
                     if self.command == "POST":
-                        outer.posts.append((size, json.loads(body), answer.status))
+                        (outer.posts if self.path == "/v1/usage" else outer.leases).append((size, json.loads(body), answer.status))
                     if self.command == "PUT":
                         outer.acks.append(json.loads(body))
                     if answer.headers.get("Transfer-Encoding") == "chunked":
@@ -639,7 +639,7 @@ def test_a_window_that_is_over_asks_for_nothing(node):
             cell = struct.pack("<QQQIIQQQQqqII40s", time.monotonic_ns() + 3600 * 10**9, i + 1, 1, no, 0, 9, 10, 0, 1000, begins,
                                begins + 3600, 0, 0, name.encode())
             os.pwrite(limits.fileno(), cell, end - 4096 + i * 128)
-    wants = lambda name: [want for _, body, _ in list(node.wire.posts) for want in body.get("wants", ()) if want["limit"] == name]
+    wants = lambda name: [want for _, body, _ in list(node.wire.leases) for want in body["wants"] if want["limit"] == name]
     wait_for(lambda: wants("now"), 15, "what counts now is asked for")
     assert not wants("over")
 
