@@ -383,11 +383,11 @@ def test_maintenance_and_state_come_first(plant, api, cli, explained):
         for state, settings, said in (("moving", {}, "refused, 503 not-ready"), ("suspended", {"maintenance": {}}, "refused, 423 tenant-suspended"),
                                       ("moving", {"maintenance": {}}, "refused, 503 maintenance"), ("failed", {}, "refused, 404 tenant-unknown")):
             put_tier(api, "told", {**DAILY, **settings})
-            plant.registry("UPDATE tenant SET state = %s WHERE id = 'told'", (state,))
+            plant.registry("UPDATE tenant SET state = %s WHERE no = %s", (state, explained["no"]))
             done = cli("explain", "route", "told", "GET", "/assets/x")
             assert done.returncode == 2 and said in done.stdout, (state, done.stdout)
     finally:
-        plant.registry("UPDATE tenant SET state = 'active' WHERE id = 'told'")
+        plant.registry("UPDATE tenant SET state = 'active' WHERE no = %s", (explained["no"],))
 
 
 def test_an_unknown_tier_is_shown_before_anything_is_written(plant, cli, tmp_path):
