@@ -49,18 +49,32 @@ in_group(const char *path, const char *word)
     return word == NULL || (strncmp(path, word, len) == 0 && path[len] == ' ');
 }
 
+/* Where summaries begin: behind the longest of these commands. */
+static int
+left_width(const char *word)
+{
+    size_t width = 0;
+
+    for (size_t i = 0; i < bh_command_count; i++) {
+        const struct bh_command *command = &bh_commands[i];
+        size_t len = strlen(command->path) + strlen(command->args) + 1;
+        if (!command->hidden && in_group(command->path, word) && len > width)
+            width = len;
+    }
+    return (int)width;
+}
+
 void
 bh_help_group(FILE *out, const char *word)
 {
+    int width = left_width(word);
+
     (void)fprintf(out, "usage: bulkhead %s [options]\n\n", word == NULL ? "<command>" : word);
     for (size_t i = 0; i < bh_command_count; i++) {
         const struct bh_command *command = &bh_commands[i];
-        char left[64];
-        if (command->hidden || !in_group(command->path, word))
-            continue;
-        (void)snprintf(
-            left, sizeof(left), "%s%s%s", command->path, *command->args ? " " : "", command->args);
-        (void)fprintf(out, "  %-22s %s\n", left, command->summary);
+        if (!command->hidden && in_group(command->path, word))
+            (void)fprintf(out, "  %s %-*s %s\n", command->path,
+                width - (int)strlen(command->path) - 1, command->args, command->summary);
     }
     (void)fputs("\nbulkhead help <command> shows its options.\n", out);
     if (word == NULL)
