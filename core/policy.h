@@ -125,11 +125,4 @@ enum bh_code bh_policy_parse(struct bh_str text, struct bh_arena *arena,
 const struct bh_route *bh_policy_route(
     const struct bh_policy *policy, struct bh_str method, struct bh_str path);
 
-/**
- * bh_policy_path_plain(raw):
- * Does the raw path (with or without a query) read the same to every reader: nothing encoded that a
- * reader might take for / \ . ; or %, no `//`, no segment `.` or `..`, no `\`, `;` or `#`?
- */
-bool bh_policy_path_plain(struct bh_str raw);
-
 #endif

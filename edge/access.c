@@ -4,6 +4,7 @@
 #include <stdarg.h>
 
 #include "core/buf.h"
+#include "core/path.h"
 
 #define REASON_MAX 1400 /* all roles of a route with their longest names */
 
@@ -21,8 +22,7 @@ static bool
 is_open(ngx_http_request_t *r, const struct bh_edge_ctx *ctx, const struct bh_edge_server *conf)
 {
     return bh_edge_is_anonymous(r, ctx, conf) ||
-           (ctx->route != NULL && ctx->route->anonymous &&
-               bh_policy_path_plain(text_of(r->unparsed_uri)));
+           (ctx->route != NULL && ctx->route->anonymous && bh_path_plain(text_of(r->unparsed_uri)));
 }
 
 enum bh_code
@@ -31,7 +31,7 @@ bh_edge_route(ngx_http_request_t *r, struct bh_edge_ctx *ctx, const struct bh_ed
 {
     const struct bh_policy *policy = &ctx->tenant.policy->policy;
     if (policy->route_count > 0) {
-        if (!policy->encoded_paths && !bh_policy_path_plain(text_of(r->unparsed_uri))) {
+        if (!policy->encoded_paths && !bh_path_plain(text_of(r->unparsed_uri))) {
             *ret_reason = "the path can be read in two ways: it has an encoded / \\ . ; or %, or "
                           "// /../ \\ ; or #";
             return BH_E_BAD_REQUEST;

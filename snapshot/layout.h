@@ -59,6 +59,14 @@ enum bh_code bh_format_check(MDB_txn *txn, MDB_dbi meta, const char *path, bool 
 bool bh_document_split(MDB_val value, struct bh_document *ret_document);
 
 /**
+ * bh_document_put(txn, table, name, document):
+ * Replace the document of that name, or remove it where the body's data is NULL; nothing where a
+ * newer version is stored.  0 or LMDB's error.
+ */
+int bh_document_put(
+    MDB_txn *txn, MDB_dbi table, struct bh_str name, const struct bh_document *document);
+
+/**
  * bh_domains_put(txn, tables, facts) / bh_domains_forget(txn, tables, no):
  * Map the tenant's domains to it; remove all that map to tenant ${no}.  0 or LMDB's error.
  */

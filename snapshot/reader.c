@@ -316,19 +316,6 @@ bh_snapshot_name(struct bh_snapshot *snapshot, enum bh_name_kind kind, uint32_t 
 }
 
 bool
-bh_document_split(MDB_val value, struct bh_document *ret_document)
-{
-    if (value.mv_size < sizeof(ret_document->version)) {
-        return false;
-    }
-    const char *data = value.mv_data;
-    memcpy(&ret_document->version, data, sizeof(ret_document->version));
-    ret_document->body = (struct bh_str){
-        data + sizeof(ret_document->version), value.mv_size - sizeof(ret_document->version)};
-    return true;
-}
-
-bool
 bh_snapshot_document(
     struct bh_snapshot *snapshot, struct bh_str name, struct bh_document *ret_document)
 {

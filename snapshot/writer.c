@@ -401,27 +401,6 @@ bh_writer_remove(
     return rc == 0 ? BH_OK : broke(writer, rc, err);
 }
 
-static bool
-newer_document(struct bh_snapshot_writer *writer, MDB_val name, uint64_t version)
-{
-    MDB_val value;
-    struct bh_document stored;
-    return get(writer, BH_TABLE_DOCUMENT, name, &value) == 0 && bh_document_split(value, &stored) &&
-           stored.version > version;
-}
-
-static int
-put_document(struct bh_snapshot_writer *writer, MDB_val name, uint64_t version, struct bh_str body)
-{
-    MDB_val value = {sizeof(version) + body.len, NULL};
-    int rc = mdb_put(writer->txn, writer->tables[BH_TABLE_DOCUMENT], &name, &value, MDB_RESERVE);
-    if (rc == 0) {
-        memcpy(value.mv_data, &version, sizeof(version));
-        memcpy((char *)value.mv_data + sizeof(version), body.data, body.len);
-    }
-    return rc;
-}
-
 enum bh_code
 bh_writer_document(struct bh_snapshot_writer *writer, struct bh_str name, uint64_t version,
     struct bh_str body, struct bh_error *err)
@@ -430,12 +409,8 @@ bh_writer_document(struct bh_snapshot_writer *writer, struct bh_str name, uint64
     if (name.len == 0 || name.len > BH_DOCUMENT_NAME_MAX || body.len > BH_DOCUMENT_MAX) {
         return bh_fail(err, BH_E_INVALID, "a document's name or body is too long");
     }
-    MDB_val key = {name.len, (void *)(uintptr_t)name.data};
-    int rc = 0;
-    if (!newer_document(writer, key, version)) {
-        rc = body.data == NULL ? del(writer, BH_TABLE_DOCUMENT, key)
-                               : put_document(writer, key, version, body);
-    }
+    int rc = bh_document_put(
+        writer->txn, writer->tables[BH_TABLE_DOCUMENT], name, &(struct bh_document){version, body});
     return rc == 0 ? BH_OK : broke(writer, rc, err);
 }
 

@@ -10,6 +10,8 @@
 #include "control/api/page.h"
 #include "control/api/write.h"
 #include "control/registry/quota.h"
+#include "core/path.h"
+#include "core/path.h"
 #include "core/policy.h"
 #include "core/quota.h"
 
@@ -164,7 +166,7 @@ static struct verdict
 judge(const struct layers *layers, const struct asked *asked, const struct bh_route *route)
 {
     const struct bh_policy *policy = &layers->policy;
-    bool plain = bh_policy_path_plain(asked->raw);
+    bool plain = bh_path_plain(asked->raw);
     struct verdict verdict;
     if (judge_tenant(layers, &verdict))
         return verdict;

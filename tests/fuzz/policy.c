@@ -4,6 +4,7 @@
  */
 #include "tests/fuzz/fuzz.h"
 
+#include "core/path.h"
 #include "core/policy.h"
 
 static void
@@ -44,7 +45,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct bh_policy policy;
     struct bh_error err = {.code = BH_OK};
     bh_chunks_init(&chunks);
-    (void)bh_policy_path_plain((struct bh_str){(const char *)data, size});
+    (void)bh_path_plain((struct bh_str){(const char *)data, size});
     if (bh_policy_parse((struct bh_str){(const char *)data, size}, &chunks.arena, &policy, &err) ==
         BH_OK) {
         check_limits(&policy);

@@ -1,4 +1,5 @@
 /* A policy: its defaults, all that it can say, every way to be refused, and which route counts. */
+#include "core/path.h"
 #include "core/policy.h"
 
 #include "tests/unit/core/test.h"
@@ -234,9 +235,9 @@ plain_paths(void **state)
         "/a;b", "/a%3Bb", "/a#b"};
     (void)state;
     for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
-        assert_true(bh_policy_path_plain(bh_str_of(plain[i])));
+        assert_true(bh_path_plain(bh_str_of(plain[i])));
     for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
-        assert_false(bh_policy_path_plain(bh_str_of(odd[i])));
+        assert_false(bh_path_plain(bh_str_of(odd[i])));
 }
 
 int
