@@ -29,7 +29,8 @@ confine(ngx_http_request_t *r, ngx_str_t *value, struct bh_str host, struct bh_s
 
 /*
  * The host that cookies may have as their Domain, which takes in all names below it; empty: none.
- * Below the base domain, and below a custom domain that the base domain lies under, are others.
+ * Below `<id>.<base domain>` is nobody else.  Below a custom domain another tenant may have its
+ * own, or the base domain itself may lie there.
  */
 static struct bh_str
 own_host(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
@@ -37,7 +38,7 @@ own_host(ngx_http_request_t *r, const struct bh_edge_ctx *ctx)
     struct bh_edge_main *conf = ngx_http_get_module_main_conf(r, ngx_http_bulkhead_module);
     struct bh_str base = {(const char *)conf->base_domain.data, conf->base_domain.len};
     struct bh_str host = {(const char *)r->headers_in.server.data, r->headers_in.server.len};
-    return ctx->by_host && !bh_host_under(base, host) ? host : BH_STR("");
+    return ctx->by_host && bh_host_under(host, base) ? host : BH_STR("");
 }
 
 bool
