@@ -72,6 +72,28 @@ word_reason(ngx_http_request_t *r, const char *format, ...)
     return text;
 }
 
+/* RFC 6750 section 3.1: what a client that can ask for more has to ask for.  Only a hint: without
+ * memory there is none. */
+static void
+say_scopes(ngx_http_request_t *r, const struct bh_route *route)
+{
+    struct bh_buf out;
+    char *text = ngx_pnalloc(r->pool, REASON_MAX);
+    if (text == NULL) {
+        return;
+    }
+    bh_buf_init(&out, text, REASON_MAX);
+    bh_buf_puts(&out, "Bearer error=\"insufficient_scope\", scope=\"");
+    for (size_t i = 0; i < route->scopes.count; i++) {
+        bh_buf_puts(&out, i == 0 ? "" : " ");
+        bh_buf_str_add(&out, route->scopes.items[i]);
+    }
+    bh_buf_putc(&out, '"');
+    if (bh_buf_ok(&out)) {
+        (void)bh_edge_header_out(r, "WWW-Authenticate", (ngx_str_t){out.len, (u_char *)text});
+    }
+}
+
 static enum bh_code
 check_scopes(ngx_http_request_t *r, const struct bh_edge_ctx *ctx, const char **ret_reason)
 {
@@ -82,6 +104,9 @@ check_scopes(ngx_http_request_t *r, const struct bh_edge_ctx *ctx, const char **
             *ret_reason = word_reason(r,
                 "route \"%.*s\" needs the scope \"%.*s\", which the credential does not grant",
                 (int)route->name.len, route->name.data, (int)scope.len, scope.data);
+            if (!ctx->observed) {
+                say_scopes(r, route);
+            }
             return BH_E_NOT_PERMITTED;
         }
     }

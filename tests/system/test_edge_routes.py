@@ -98,6 +98,8 @@ def test_a_route_needs_all_its_scopes(edge):
     assert ask("orders.write orders.read", "POST").status == 200
     refused(ask("orders.reader xorders.read"), 403, "not-permitted", "read-orders", "orders.read")
     refused(ask("orders.read", "POST"), 403, "not-permitted", "write-orders", "orders.write")
+    answer = ask("orders.read", "POST")
+    assert answer.get("WWW-Authenticate") == 'Bearer error="insufficient_scope", scope="orders.read orders.write"'
     refused(edge.ask(edge.routed, "/orders/1"), 403, "not-permitted", "orders.read")
     refused(edge.get("routed.localhost", "/orders/1"), 401, "credential-missing")
 
