@@ -337,10 +337,16 @@ class Edge:
             assert self.process.poll() is None, (self.dir / "error.log").read_text()
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return self
+                if len(self.workers()) >= self.worker_processes():  # the master listens before it has them
+                    return self
             except OSError:
-                time.sleep(0.02)
-        raise AssertionError("nginx does not listen")
+                pass
+            time.sleep(0.02)
+        raise AssertionError("nginx does not listen, or has no workers")
+
+    def worker_processes(self):
+        """How many workers the configuration asks for."""
+        return int(re.search(r"worker_processes (\d+);", (self.dir / "nginx.conf").read_text()).group(1))
 
     def workers(self):
         """Process ids of the workers that live."""
