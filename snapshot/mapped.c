@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -67,27 +66,13 @@ static enum bh_code
 make_file(const char *path, const struct bh_mapped *kind, struct bh_error *err)
 {
     char temp[PATH_MAX];
-    int len = snprintf(temp, sizeof(temp), "%s.XXXXXX", path);
-    if (len < 0 || (size_t)len >= sizeof(temp)) {
-        return bh_fail(err, BH_E_CONFIG, "path too long: %s", path);
-    }
-    int fd = mkostemp(temp, O_CLOEXEC);
-    if (fd < 0) {
-        return bh_fail(
-            err, BH_E_UNAVAILABLE, "cannot create a file beside %s: %s", path, strerror(errno));
-    }
+    int fd;
+    BH_TRY(bh_place_begin(path, temp, &fd, err));
     enum bh_code code = fill_file(fd, temp, kind, err);
     if (code == BH_OK) {
         code = bh_place_own(fd, path, err);
     }
-    close(fd);
-    if (code == BH_OK && rename(temp, path) != 0) {
-        code = bh_fail(err, BH_E_UNAVAILABLE, "cannot replace %s: %s", path, strerror(errno));
-    }
-    if (code != BH_OK) {
-        unlink(temp);
-    }
-    return code;
+    return bh_place_end(fd, path, temp, code, err);
 }
 
 enum bh_code

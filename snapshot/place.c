@@ -76,30 +76,44 @@ sync_dir(const char *path)
 }
 
 enum bh_code
-bh_place_replace(const char *path, unsigned mode, struct bh_str text, struct bh_error *err)
+bh_place_begin(const char *path, char ret_temp[PATH_MAX], int *ret_fd, struct bh_error *err)
 {
-    char temp[PATH_MAX];
-    int len = snprintf(temp, sizeof(temp), "%s.XXXXXX", path);
-    if (len < 0 || (size_t)len >= sizeof(temp)) {
+    int len = snprintf(ret_temp, PATH_MAX, "%s.XXXXXX", path);
+    if (len < 0 || len >= PATH_MAX) {
         return bh_fail(err, BH_E_CONFIG, "path too long: %s", path);
     }
-    int fd = mkostemp(temp, O_CLOEXEC);
-    if (fd < 0) {
+    *ret_fd = mkostemp(ret_temp, O_CLOEXEC);
+    if (*ret_fd < 0) {
         return bh_fail(
             err, BH_E_UNAVAILABLE, "cannot create a file beside %s: %s", path, strerror(errno));
     }
-    enum bh_code code = bh_place_own(fd, path, err);
-    if (code == BH_OK && (write_all(fd, text) != 0 || fchmod(fd, (mode_t)mode) != 0)) {
-        code = bh_fail(err, BH_E_UNAVAILABLE, "cannot write %s: %s", temp, strerror(errno));
-    }
+    return BH_OK;
+}
+
+enum bh_code
+bh_place_end(int fd, const char *path, const char *temp, enum bh_code code, struct bh_error *err)
+{
     close(fd);
     if (code == BH_OK && rename(temp, path) != 0) {
         code = bh_fail(err, BH_E_UNAVAILABLE, "cannot replace %s: %s", path, strerror(errno));
     }
     if (code != BH_OK) {
         unlink(temp);
-        return code;
     }
+    return code;
+}
+
+enum bh_code
+bh_place_replace(const char *path, unsigned mode, struct bh_str text, struct bh_error *err)
+{
+    char temp[PATH_MAX];
+    int fd;
+    BH_TRY(bh_place_begin(path, temp, &fd, err));
+    enum bh_code code = bh_place_own(fd, path, err);
+    if (code == BH_OK && (write_all(fd, text) != 0 || fchmod(fd, (mode_t)mode) != 0)) {
+        code = bh_fail(err, BH_E_UNAVAILABLE, "cannot write %s: %s", temp, strerror(errno));
+    }
+    BH_TRY(bh_place_end(fd, path, temp, code, err));
     sync_dir(path);
     return BH_OK;
 }
