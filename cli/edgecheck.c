@@ -4,7 +4,6 @@
  * start.
  */
 #include <ctype.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -379,7 +378,11 @@ check_real_ip(struct bh_doctor *d, const struct bh_conf *root)
     {
         const char *net = bh_conf_arg(conf, 0);
         const char *slash = strchr(net, '/');
-        if (bh_conf_is(conf, "set_real_ip_from") && slash != NULL && atol(slash + 1) < 8)
+        uint64_t bits;
+        if (!bh_conf_is(conf, "set_real_ip_from") || slash == NULL)
+            continue;
+        /* What is no number is told too: nothing says that it is narrow. */
+        if (!bh_str_uint(bh_str_of(slash + 1), 128, &bits) || bits < 8)
             SAY(d, conf, "name the addresses of your own proxies only",
                 "set_real_ip_from %s lets every client choose its address, which the limit of "
                 "wrong credentials and X-Forwarded-For go by",
