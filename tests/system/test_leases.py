@@ -237,7 +237,7 @@ def test_without_leases_an_edge_does_as_the_policy_says(stack):
     stack.psql("ALTER TABLE quota_lease RENAME TO quota_lease_away", database="bulkhead")
     try:
         first = {lost: admitted(lost) for lost in no}
-        assert all(0 < count < 640 for count in first.values()), first  # no further than the lease, for now
+        assert all(0 < count < 640 for count in first.values()), first  # no further than what was leased
         refused = stack.request("lost-refuse", "/")
         assert refused.status == 429 and refused.code == "quota-exceeded"
         wait_for(lambda: stack.request("lost-continue", "/").status == 200, 45, "the edge takes the leases for lost", 0.5)
