@@ -4,26 +4,18 @@ import os
 import pathlib
 import shutil
 import subprocess
-import urllib.error
-import urllib.request
+import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "drivers"))
+
+from toolchain import reachable  # noqa: E402
+
 BUILD = HERE.parents[1] / "build/oidc"
 
 
 class Missing(Exception):
     """Why an issuer cannot be had here."""
-
-
-def reachable(url):
-    """Does the registry answer at all? Any HTTP answer is one."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=15).close()
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def run(command, where):

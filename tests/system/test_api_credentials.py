@@ -22,39 +22,17 @@ from cryptography.x509.oid import NameOID
 
 import bhtoken
 import jwtfix
-from apifix import AGENT, CELL_UID, INSTALL_UID, MASTER, OPERATOR, OTHER_AGENT, PORTS, Api, Registry
+from apifix import AGENT, CELL_UID, INSTALL_UID, MASTER, OPERATOR, OTHER_AGENT, PORTS
 from pgserver import give_to_engine_user, wait_for
-from test_api import TIME, problem
+from test_api import TIME, api, problem, registry, tenant  # noqa: F401 (fixtures)
 
 NAMES = (f"c{n}" for n in itertools.count(1))
 HEAD = {"issuer": "https://id.example", "audiences": ["shop"]}
 
 
-@pytest.fixture(scope="module")
-def registry():
-    registry = Registry()
-    yield registry
-    registry.close()
-
-
-@pytest.fixture(scope="module")
-def api(registry):
-    api = Api(registry)
-    registry.furnish()
-    yield api
-    assert api.stop() == 0, api.log.read_text()
-
-
 @pytest.fixture
 def name():
     return next(NAMES)
-
-
-@pytest.fixture
-def tenant(api, registry, name):
-    assert api.call("PUT", f"/v1/tenants/{name}", {}).status == 202
-    registry.settle(name)
-    return api.call("GET", f"/v1/tenants/{name}").json()
 
 
 @pytest.fixture(scope="module")

@@ -17,28 +17,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import test_edge_streams as streams  # noqa: E402
 from edgefix import Edge, Tenant  # noqa: E402
-from test_edge import limit_of  # noqa: E402
+from test_edge import fresh, limit_of, ready  # noqa: E402, F401 (a fixture)
 
 wait = streams.wait
-
-
-@pytest.fixture
-def fresh():
-    """Makes edges that end with the test; ready(edge, tenant, …) starts one."""
-    edges = []
-
-    def make(**options):
-        edges.append(Edge(**options))
-        return edges[-1]
-    yield make
-    for edge in edges:
-        edge.stop()
-
-
-def ready(edge, *tenants):
-    edge.write_keyring()
-    edge.put(*tenants)
-    return edge.start()
 
 
 # ---- times ----

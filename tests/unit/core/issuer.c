@@ -6,10 +6,10 @@
 
 #include "core/buf.h"
 #include "core/codec.h"
+#include "tests/unit/core/eddsa.h"
 #include "tests/unit/core/test.h"
 
 /* RFC 8037 appendix A.1 and A.2 */
-#define SECRET "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"
 #define KEYS                                                                                       \
     "\"keys\":{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"kid\":\"k1\",\"x\":"               \
     "\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}"
@@ -109,22 +109,8 @@ static struct bh_str
 sign(struct bh_arena *arena, const char *header, const char *payload)
 {
     struct bh_buf buf;
-    uint8_t secret[32], signature[64];
-    size_t len = sizeof(signature);
     bh_buf_init_arena(&buf, arena, 32768);
-    bh_buf_base64url(&buf, (const uint8_t *)header, strlen(header));
-    bh_buf_putc(&buf, '.');
-    bh_buf_base64url(&buf, (const uint8_t *)payload, strlen(payload));
-    assert_true(bh_base64url_decode(BH_STR(SECRET), secret, sizeof(secret), &len));
-    EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, secret, sizeof(secret));
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    len = sizeof(signature);
-    assert_int_equal(EVP_DigestSignInit(ctx, NULL, NULL, NULL, key), 1);
-    assert_int_equal(EVP_DigestSign(ctx, signature, &len, (const uint8_t *)buf.data, buf.len), 1);
-    EVP_MD_CTX_free(ctx);
-    EVP_PKEY_free(key);
-    bh_buf_putc(&buf, '.');
-    bh_buf_base64url(&buf, signature, len);
+    put_eddsa_token(&buf, header, payload);
     assert_true(bh_buf_ok(&buf));
     return bh_buf_str(&buf);
 }
